@@ -188,7 +188,8 @@ class ProcessingPipeline:
                 properties |= await self._read_metadata(context, source, folder)
         except (MediaError, StorageError) as error:
             failure = error
-        if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
+        lacks_pictures = context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW)
+        if lacks_pictures or context.lacks_thumbhash:
             damage = None
             try:
                 processed = await make_images(source, context.format, folder)
@@ -198,9 +199,13 @@ class ProcessingPipeline:
                 damage = processed.damage
                 if damage is not None:
                     _log.warning("an original is damaged, but can be shown", asset=str(context.asset.id), reason=damage)
-                kinds = context.list_kinds_to_make(IMAGE_KINDS)
+                kinds = context.list_kinds_to_make(IMAGE_KINDS) if lacks_pictures else ()
                 files = tuple(file for file in processed.files if file.kind in kinds)
-                properties |= _extract_picture(processed)
+                properties |= (
+                    _extract_picture(processed)
+                    if lacks_pictures
+                    else ExtractedProperties(thumbhash=processed.thumbhash)
+                )
         if kinds or properties:
             await self._swap(context, kinds, files, complete_properties(context.asset, properties, damage))
         if failure is not None:
@@ -334,7 +339,13 @@ class _AssetContext:
         kinds = [FileKind.THUMBNAIL, FileKind.PREVIEW]
         if self.asset.type is AssetType.VIDEO:
             kinds.append(FileKind.ENCODED_VIDEO)
-        return self.is_completion and self.asset.exif is not None and not self.lacks_any(*kinds)
+        is_described = self.asset.exif is not None and not self.lacks_thumbhash
+        return self.is_completion and is_described and not self.lacks_any(*kinds)
+
+    @property
+    def lacks_thumbhash(self) -> bool:
+        """Whether such an asset has none, whatever pictures it has."""
+        return self.is_completion and self.asset.thumbhash is None
 
     def list_kinds_to_make(self, kinds: Sequence[FileKind]) -> tuple[FileKind, ...]:
         """All of them, or those that are missing."""

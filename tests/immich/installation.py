@@ -298,6 +298,7 @@ class Installation:
         traps["late date"] = self._add_asset("ada", fileModifiedAt="10000-01-01 00:00:00+00")
         traps["odd name"] = self._add_asset("ada", originalFileName="two\nlines.jpg")
         traps["not processed"] = self._add_asset("ada", made=())
+        traps["no thumbhash"] = self._add_asset("ada", thumbhash=None)
         traps["no thumbnail"] = self._add_asset("ada")
         path = next(row["path"] for row in reversed(self._rows["asset_file"]) if row["type"] == "thumbnail")
         self.to_host(path).unlink()

@@ -122,6 +122,14 @@ def test_what_immich_did_not_make_is_made(imported: Takeover) -> None:
         assert Image.open(io.BytesIO(answer.content)).size == (32, 24)
 
 
+def test_a_placeholder_is_made_also_where_there_are_pictures(imported: Takeover) -> None:
+    asset_id, installation = imported.installation.traps["no thumbhash"], imported.installation
+    assert _get(imported, asset_id).json()["thumbhash"]
+    made = "SELECT path FROM asset_file WHERE \"assetId\" = %s AND type = 'thumbnail'"
+    ((path,),) = installation.execute(made, [asset_id])
+    assert _get(imported, asset_id, "/thumbnail").content == installation.to_host(path).read_bytes()
+
+
 def test_keys_have_their_permissions(imported: Takeover, ada: httpx.Client) -> None:
     assert ada.get("/api/api-keys/me").json()["permissions"] == ["all"]
     with imported.client("ben") as ben:

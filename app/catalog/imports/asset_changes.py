@@ -166,7 +166,9 @@ def _compare(
         return
     for file in list_files(asset):
         _compare_file(asset, file, known, changes)
+    removed = len(changes.removed_derivatives)
     is_file_changed = _compare_derivatives(asset, known, changes)
+    has_lost = len(changes.removed_derivatives) > removed
     if before is None:
         changes.new_assets.append(asset)
         changes.to_process.append((asset.id, asset.type))
@@ -177,7 +179,7 @@ def _compare(
     original = known.files.get(asset.original.id)
     is_moved = original is not None and original.path != asset.original.path
     is_same = original is not None and _is_unchanged(asset, asset.original, known)
-    if not is_same:
+    if not is_same or has_lost:
         changes.to_process.append((asset.id, asset.type))
     if asset.library_id is not None and (is_moved or not is_same):
         changes.relisted.append(asset)

@@ -188,3 +188,15 @@ async def test_what_is_ours_beside_a_vanished_asset_stays_where_it_is(catalog: C
     assert after[FileKind.THUMBNAIL] == before[FileKind.THUMBNAIL]
     assert after[FileKind.PREVIEW].file.path == f"{ROOT}/b.jpg/{asset.derivatives[0].id}"
     assert (await _get(catalog, asset.id)).file.path == f"{ROOT}/a.jpg/{asset.original.id}"
+
+
+async def test_what_the_source_has_made_no_longer_is_made_here(catalog: Catalog, source: Source) -> None:
+    asset = source.uploaded("a.jpg", b"1" * 20)
+    await catalog.imported_assets.apply([with_preview(asset, "b.jpg")])
+    task = await catalog.tasks.get_for_asset(asset.id)
+
+    changes = await catalog.imported_assets.apply([asset])
+
+    assert changes.to_process == [(asset.id, asset.type)]
+    assert not await catalog.derivatives.get_for_asset(asset.id)
+    assert await catalog.tasks.get_for_asset(asset.id) != task
