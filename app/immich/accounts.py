@@ -132,9 +132,10 @@ class AccountImport:
             updated_at=_date(library.updated_at, created),
         )
 
-    async def import_persons(self, owners: Sequence[UUID]) -> int:
+    async def import_persons(self, owners: Sequence[UUID], since: datetime | None = None) -> int:
+        """`since`: only those that Immich has written then or later. Returns how many there were."""
         count = 0
-        async for page in self._reader.iterate_persons():
+        async for page in self._reader.iterate_persons(since):
             persons: list[ImportedPerson] = []
             for person in page:
                 if person.owner_id in owners:
@@ -145,7 +146,8 @@ class AccountImport:
                     persons.append(imported)
             await self._catalog.imported_accounts.apply_persons(persons)
             count += len(persons)
-        await self._remove_persons()
+        if since is None:
+            await self._remove_persons()
         return count
 
     async def _remove_persons(self) -> None:

@@ -22,7 +22,7 @@ from app.immich.media_roots import MediaRoots
 from app.immich.plan import Progress, find_refusals
 from app.immich.problems import ProblemKind, ProblemLog
 from app.immich.source.reader import PAGE_ROWS, SourceReader
-from app.immich.vanished import trash_vanished
+from app.immich.vanished import trash_deleted, trash_vanished
 
 LOCK = "immich-import"
 SOURCE_NAME = "immich"
@@ -106,7 +106,7 @@ class ImmichImport:
         return self.report
 
     async def follow(self, *, compare_after: timedelta) -> ImportReport:
-        """Take over what Immich has changed since the last run. Everything is compared if the last time is `compare_after` ago, or an import
+        """Take over what Immich has changed since the last run, and read no more than that. Everything is compared if the last time is `compare_after` ago, or an import
         was interrupted. Raises `ImportRefused` before the first import."""
         source = await self._catalog.import_sources.get(SOURCE_NAME)
         if source is None:
@@ -117,9 +117,10 @@ class ImmichImport:
             return await self.import_all()
         async with self._hold_lock():
             await self._check()
-            await self._import_accounts()
-            await self._import_changes(source.followed_to)
-            await self._trash_vanished()
+            since = source.followed_to - FOLLOW_OVERLAP
+            await self._import_accounts(since)
+            await self._import_changes(since)
+            await self._trash_vanished(since)
             await self._catalog.import_sources.follow_to(SOURCE_NAME, moment)
         return self.report
 
@@ -150,7 +151,7 @@ class ImmichImport:
             await self._catalog.import_sources.begin(source)
         return source
 
-    async def _import_accounts(self) -> None:
+    async def _import_accounts(self, since: datetime | None = None) -> None:
         accounts = AccountImport(self._catalog, self._reader, self._roots, self.report.problems)
         is_dry = self._options.dry_run
         self._owners = await accounts.import_users(self._options.users, dry_run=is_dry)
@@ -158,17 +159,17 @@ class ImmichImport:
         self.report.users, self.report.libraries = len(self._owners), len(self._libraries)
         if not is_dry:
             self.report.api_keys = await accounts.import_keys(self._owners)
-            self.report.persons = await accounts.import_persons(self._owners)
+            self.report.persons = await accounts.import_persons(self._owners, since)
 
     async def _import_assets(self, after: UUID | None) -> None:
         self._progress.begin("assets", await self._reader.count_assets(self._owners))
         async for page in self._pages.iterate(after=after, owners=self._owners):
             await self._apply(page, self._collect(page), progress=(SOURCE_NAME, page.last_id))
 
-    async def _import_changes(self, followed_to: datetime) -> None:
+    async def _import_changes(self, since: datetime) -> None:
         self._progress.begin("changed assets", None)
         owners = set(self._owners)
-        async for ids in self._reader.iterate_changed_ids(followed_to - FOLLOW_OVERLAP):
+        async for ids in self._reader.iterate_changed_ids(since):
             rows = [asset for asset in await self._reader.get_assets(ids) if asset.owner_id in owners]
             if rows:
                 page = await self._pages.translate(rows)
@@ -239,10 +240,14 @@ class ImmichImport:
         async for links in self._reader.iterate_live_photos(self._owners, rows=self._page_rows):
             await self._catalog.imported_assets.link_videos(links)
 
-    async def _trash_vanished(self) -> None:
+    async def _trash_vanished(self, since: datetime | None = None) -> None:
+        """`since`: only what was deleted then or later, if Immich records that."""
         self._progress.begin("assets that Immich has no more", None)
-        trashed = await trash_vanished(self._catalog, self._reader, accept=self._options.accept_vanished)
-        self.report.trashed += trashed
+        accept = self._options.accept_vanished
+        if since is not None and self._reader.records_deletions:
+            self.report.trashed += await trash_deleted(self._catalog, self._reader, since, accept=accept)
+        else:
+            self.report.trashed += await trash_vanished(self._catalog, self._reader, accept=accept)
 
 
 def _list_links(page: AssetPage) -> dict[UUID, UUID]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from uuid import UUID
 
 from app.catalog.catalog import Catalog
@@ -19,7 +20,7 @@ async def trash_vanished(catalog: Catalog, reader: SourceReader, *, accept: bool
     another installation, unless `accept` is set. Those that went there before do not count."""
     total = vanished = 0
     async for page, gone in _compare(catalog, reader):
-        shown = await catalog.vanished_assets.count_shown(gone) if gone else 0
+        shown = len(await catalog.vanished_assets.list_shown(gone)) if gone else 0
         total += len(page) - len(gone) + shown
         vanished += shown
     if vanished > max(FEW, total / 2) and not accept:
@@ -33,6 +34,16 @@ async def trash_vanished(catalog: Catalog, reader: SourceReader, *, accept: bool
             if gone:
                 trashed += await catalog.vanished_assets.trash(gone)
     return trashed
+
+
+async def trash_deleted(catalog: Catalog, reader: SourceReader, since: datetime, *, accept: bool = False) -> int:
+    """As `trash_vanished`, of those that Immich has deleted at `since` or later. Where these are more than `FEW`, all are compared."""
+    gone: list[UUID] = []
+    async for page in reader.iterate_deleted_ids(since):
+        gone += await catalog.vanished_assets.list_shown(page)
+        if len(gone) > FEW:
+            return await trash_vanished(catalog, reader, accept=accept)
+    return await catalog.vanished_assets.trash(gone) if gone else 0
 
 
 async def _compare(catalog: Catalog, reader: SourceReader) -> AsyncIterator[tuple[list[UUID], list[UUID]]]:

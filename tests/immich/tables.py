@@ -40,6 +40,13 @@ CREATE TABLE asset (
     NULL DEFAULT now(), "updateId" uuid NOT NULL DEFAULT gen_random_uuid(), {asset});
 CREATE INDEX ON asset ("ownerId", checksum);
 CREATE INDEX ON asset ("originalPath");
+CREATE TABLE asset_audit (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "assetId" uuid NOT NULL, "ownerId" uuid NOT NULL, "deletedAt" timestamptz NOT NULL
+    DEFAULT clock_timestamp());
+CREATE FUNCTION asset_delete_audit() RETURNS trigger AS $$ BEGIN
+    INSERT INTO asset_audit ("assetId", "ownerId") SELECT id, "ownerId" FROM gone; RETURN NULL; END $$ LANGUAGE plpgsql;
+CREATE TRIGGER asset_delete_audit AFTER DELETE ON asset REFERENCING OLD TABLE AS gone FOR EACH STATEMENT
+    WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION asset_delete_audit();
 CREATE TABLE asset_file (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "assetId" uuid NOT NULL REFERENCES asset ON DELETE CASCADE, type varchar NOT
     NULL, path varchar NOT NULL, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now(),
@@ -55,7 +62,8 @@ CREATE TABLE asset_exif (
 CREATE TABLE person (
     id uuid PRIMARY KEY, "ownerId" uuid NOT NULL REFERENCES "user" ON DELETE CASCADE, name varchar NOT NULL DEFAULT '',
     "thumbnailPath" varchar NOT NULL DEFAULT '', "isHidden" boolean NOT NULL DEFAULT false, "isFavorite" boolean NOT NULL DEFAULT
-    false, "birthDate" date, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now());
+    false, "birthDate" date, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now(), "updateId"
+    uuid NOT NULL DEFAULT gen_random_uuid());
 CREATE TABLE album (id uuid PRIMARY KEY, "albumName" varchar);
 CREATE TABLE tag (id uuid PRIMARY KEY, value varchar);
 CREATE TABLE shared_link (id uuid PRIMARY KEY, key bytea);
@@ -72,6 +80,7 @@ CREATE FUNCTION touch() RETURNS trigger AS $$ BEGIN
 CREATE TRIGGER touch BEFORE UPDATE ON asset FOR EACH ROW EXECUTE FUNCTION touch();
 CREATE TRIGGER touch BEFORE UPDATE ON asset_file FOR EACH ROW EXECUTE FUNCTION touch();
 CREATE TRIGGER touch BEFORE UPDATE ON asset_exif FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE TRIGGER touch BEFORE UPDATE ON person FOR EACH ROW EXECUTE FUNCTION touch();
 """
 
 _V2 = {

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
-from app.immich.import_run import ImmichImport, ImportOptions, ImportReport
-from app.immich.media_roots import parse_media_roots
-from app.immich.source.connection import open_source
-from app.immich.source.reader import SourceReader
+from app.catalog.catalog import Catalog
 from tests.immich.conftest import MakeInstallation
-from tests.immich.dying_server import QuietProgress
 from tests.immich.installation import Installation
+from tests.immich.runs import PAGE_ROWS, import_all, run
 from tests.immich.tables import Generation
-
-PAGE_ROWS = 2
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +22,8 @@ def rotated(make_installation: MakeInstallation) -> Installation:
 
 @pytest.fixture
 async def imported(rotated: Installation, tmp_path: Path) -> AsyncIterator[Catalog]:
-    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
-    await upgrade_catalog(url)
-    catalog = await open_catalog(url)
-    await run(catalog, rotated)
-    yield catalog
-    await catalog.aclose()
-
-
-async def run(catalog: Catalog, installation: Installation, *, is_follow: bool = False) -> ImportReport:
-    async with open_source(installation.url) as connection:
-        reader = await SourceReader.open(connection)
-        roots = parse_media_roots(installation.media_roots)
-        work = ImmichImport(catalog, reader, roots, ImportOptions(), QuietProgress(), page_rows=PAGE_ROWS)
-        return await (work.follow(compare_after=timedelta(days=1)) if is_follow else work.import_all())
+    async with import_all(rotated, tmp_path) as catalog:
+        yield catalog
 
 
 def rotate(installation: Installation, table: str, column: str, rows: list[tuple[UUID, str]]) -> dict[UUID, str]:

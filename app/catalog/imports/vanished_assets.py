@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 
 from app.catalog import quota
 from app.catalog.database.engine import Database, now
@@ -30,13 +30,15 @@ class VanishedAssetRepository:
         async with self._database.read() as connection:
             return list((await connection.execute(page)).scalars())
 
-    async def count_shown(self, asset_ids: Iterable[UUID]) -> int:
-        """How many of the assets are not in the trash."""
-        shown = 0
+    async def list_shown(self, asset_ids: Iterable[UUID]) -> list[UUID]:
+        """Those of the assets that came from the source and are not in the trash."""
+        shown: list[UUID] = []
         async with self._database.read() as connection:
             for batch in iterate_batches(asset_ids):
-                there = select(func.count()).where(_asset.c.id.in_(batch), _asset.c.deleted_at.is_(None))
-                shown += (await connection.execute(there)).scalar_one()
+                there = select(_asset.c.id).where(
+                    _asset.c.id.in_(batch), _asset.c.deleted_at.is_(None), _where_imported()
+                )
+                shown += (await connection.execute(there)).scalars()
         return shown
 
     async def trash(self, asset_ids: Iterable[UUID]) -> int:

@@ -73,9 +73,13 @@ class SourceReader:
         """Moves that were interrupted."""
         return await self._count("move_history") if self.schema.has("move_history") else 0
 
-    async def iterate_persons(self) -> AsyncIterator[list[SourcePerson]]:
+    async def iterate_persons(self, since: datetime | None = None) -> AsyncIterator[list[SourcePerson]]:
+        """`since`: only those that were written then or later, where Immich records that."""
+        where, parameters = sql.SQL("TRUE"), list[Any]()
+        if since is not None and self.schema.has("person", "updatedAt"):
+            where, parameters = sql.SQL('t."updatedAt" >= %s'), [since]
         if self.schema.has("person", "ownerId"):
-            async for rows in self._pages("person", self._columns("person"), sql.SQL("TRUE"), []):
+            async for rows in self._pages("person", self._columns("person"), where, parameters):
                 yield [build_person(row) for row in rows]
 
     async def iterate_assets(
@@ -134,9 +138,26 @@ class SourceReader:
             if self.schema.has(table, "updatedAt")
         ]
         query = sql.SQL("SELECT id FROM ({}) AS changed ORDER BY id").format(sql.SQL(" UNION ").join(parts))
+        async for page in self._stream_ids(query, [since] * len(parts)):
+            yield page
+
+    @property
+    def records_deletions(self) -> bool:
+        """Whether Immich records which assets it deletes, and the role may read that."""
+        return self.schema.has("asset_audit", "assetId") and self.schema.has("asset_audit", "deletedAt")
+
+    async def iterate_deleted_ids(self, since: datetime) -> AsyncIterator[list[UUID]]:
+        """Ids of assets that were deleted at `since` or later, and have no row. Those that went with their user or library are not
+        among them."""
+        gone = 'NOT EXISTS (SELECT FROM asset WHERE asset.id = "assetId")'
+        query = f'SELECT DISTINCT "assetId" FROM asset_audit WHERE "deletedAt" >= %s AND {gone}'  # noqa: S608 - of constants
+        async for page in self._stream_ids(sql.SQL(query), [since]):  # pyright: ignore[reportArgumentType]
+            yield page
+
+    async def _stream_ids(self, query: sql.Composable, parameters: Sequence[Any]) -> AsyncIterator[list[UUID]]:
         page: list[UUID] = []
-        async for (asset_id,) in self._connection.stream(query, [since] * len(parts)):
-            page.append(asset_id)
+        async for (found,) in self._connection.stream(query, parameters):
+            page.append(found)
             if len(page) == PAGE_ROWS:
                 yield page
                 page = []

@@ -26,6 +26,7 @@ _OPTIONAL = {
     "asset_exif": "assetId make model exifImageWidth exifImageHeight fileSizeInByte orientation dateTimeOriginal modifyDate lensModel"
     " fNumber focalLength iso latitude longitude city state country description fps exposureTime timeZone projectionType rating"
     " updatedAt updateId",
+    "asset_audit": "assetId deletedAt",
     "person": "id ownerId name thumbnailPath createdAt updatedAt",
     "move_history": "entityId pathType oldPath newPath",
     "system_metadata": "key value",
@@ -37,6 +38,7 @@ _IGNORED = {
     "api_key": "updateId",
     "library": "updateId",
     "asset": "stackId duplicateId originalThumbhash",
+    "asset_audit": "id ownerId",
     "asset_file": "isProgressive isTransparent",
     "asset_exif": "colorspace bitsPerSample livePhotoCID autoStackId profileDescription lockedProperties tags",
     "person": "isHidden isFavorite birthDate color faceAssetId updateId",
