@@ -14,7 +14,7 @@ from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend
 from app.storage.s3.reads import ahead as read_ahead
 from app.storage.s3.reads.ahead import MAX_PIECES_OF_ALL, PIECE_BYTES
-from app.storage.s3.reads.chunks import ReadResponse
+from app.storage.s3.reads.chunks import RangeReader, ReadChunks, ReadResponse
 from tests.real.notes import Note
 from tests.real.proxy import Fault, Proxy
 from tests.real.seaweedfs import SeaweedFS
@@ -139,6 +139,36 @@ async def test_pieces_that_fail_are_read_once_more(open_backend: OpenBackend, li
         proxy.faults.append(Fault(matches=is_piece(7), cut_after=100_000, times=1))
         assert await read(backend, "film") == film
         assert backend.reader.ahead_budget.used == 0
+
+
+@pytest.mark.parametrize("failure", [TypeError, asyncio.CancelledError])
+@pytest.mark.parametrize("chunks_before", [0, 1])
+async def test_a_piece_whose_fetch_ends_unexpectedly_is_read_once_more(
+    distant: S3Backend, film: bytes, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException], chunks_before: int
+) -> None:
+    fetches: list[ByteRange] = []
+
+    class FailingChunks(ReadChunks):
+        """Those of the first piece fail."""
+
+        def __init__(self, reader: RangeReader, response: ReadResponse, served: ByteRange) -> None:
+            super().__init__(reader, response, served)
+            self._left = chunks_before if not fetches else None
+            fetches.append(served)
+
+        async def __anext__(self) -> bytes:
+            if self._left == 0:
+                raise failure
+            if self._left is not None:
+                self._left -= 1
+            return await super().__anext__()
+
+    monkeypatch.setattr(read_ahead, "ReadChunks", FailingChunks)
+    assert await asyncio.wait_for(read(distant, "film"), 60) == film
+    assert fetches[0].length == PIECE_BYTES
+    assert any(served.first > fetches[0].first for served in fetches)
+    assert distant.reader.ahead_budget.used == 0
+    assert distant.reader.connections.in_use == 0
 
 
 @pytest.mark.usefixtures("film")

@@ -1,15 +1,17 @@
-"""`ReadAhead`: fetches pieces of a large object over several connections ahead of its reader, where one connection is what the reader waits for.
+"""`ReadAhead`: fetches pieces of a large object over several connections ahead of its reader, where one connection is the bottleneck.
 
-A read begins with one connection. Only if its reader has waited for the store most of the time, and at a rate that a faster link would exceed, pieces
-after the current position are fetched at once: four at first, two more whenever the reader has to wait, fewer when pieces lie ready. They
-are in memory, within `AheadBudget` for all readers, and take connections that nobody else wants. What goes wrong with them is tried once more by the
-plain read, which reports it. A reader that stalls loses them.
+A read begins with one connection. Only if its reader has waited for the store most of the time, and at a rate that a faster link would
+exceed, pieces after the current position are fetched at once: four at first, two more whenever the reader has to wait, fewer when pieces
+lie ready. They are in memory, within `AheadBudget` for all readers, and take connections that nobody else wants. However the fetch of a
+piece ends early, the plain read fetches its bytes once more, and reports the error. A reader that stalls loses its pieces.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
+from functools import partial
 from typing import Protocol, Self
 
 from app.storage.backend import ObjectInfo
@@ -80,9 +82,16 @@ class _Piece:
         self.range = byte_range
         self.chunks: deque[bytes] = deque()
         self.is_whole = False
-        self.has_failed = False
+        self.has_ended = False
+        """No more bytes arrive, whatever the reason: with all of them, an error or a cancellation."""
         self.arrived = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+
+    async def wait_for_bytes(self) -> None:
+        """Returns when there are bytes to take, or none will arrive."""
+        while not self.chunks and not self.has_ended:
+            self.arrived.clear()
+            await self.arrived.wait()
 
 
 class ReadAhead:
@@ -180,34 +189,34 @@ class ReadAhead:
             piece = _Piece(ByteRange(self._next_first, last))
             piece.task = self._loop.create_task(self._fetch(piece))
             self._tasks.add(piece.task)
-            piece.task.add_done_callback(self._tasks.discard)
+            piece.task.add_done_callback(partial(self._on_fetch_ended, piece))
             self._pieces.append(piece)
             self._next_first = last + 1
 
     async def _fetch(self, piece: _Piece) -> None:
-        try:
+        with suppress(StorageError):
             reply = await self._reader.send_get(self._info.key, piece.range, self._info.etag)
             with ReadChunks(self._reader, reply, piece.range) as chunks:
                 async for chunk in chunks:
                     piece.chunks.append(chunk)
                     piece.arrived.set()
             piece.is_whole = True
-        except StorageError:
-            piece.has_failed = True
-        finally:
-            piece.arrived.set()
+
+    def _on_fetch_ended(self, piece: _Piece, task: asyncio.Task[None]) -> None:
+        """Called however the task ends, also where it was cancelled before it began: the reader must not wait any longer."""
+        self._tasks.discard(task)
+        piece.has_ended = True
+        piece.arrived.set()
 
     async def _take_ahead(self) -> bytes | None:
         """The next chunk of the first piece; None where the plain read has to go on."""
         piece = self._pieces[0]
         if self._position < piece.range.first:
             return None  # the connection of the beginning has the bytes before it
-        if not piece.chunks and not piece.is_whole and not piece.has_failed:
+        if not piece.chunks and not piece.has_ended:
             self._target = min(self._target + MORE_PIECES, MAX_PIECES)
             self._start_pieces()
-            while not piece.chunks and not piece.is_whole and not piece.has_failed:
-                piece.arrived.clear()
-                await piece.arrived.wait()
+            await piece.wait_for_bytes()
         if not piece.chunks:
             self._drop_pieces()
             return None
