@@ -41,7 +41,7 @@ _KEEP_ALIVE_SECONDS = 12.0
 _ERROR_BYTES = 64 * 1024
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 _ERROR_MESSAGE = re.compile(rb"<Message>([^<]{1,4096})</Message>")
-_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
 
 
 class S3Reader:

@@ -123,3 +123,19 @@ async def test_the_marker_is_read_where_a_range_longer_than_the_object_is_refuse
     await backend.check_marker(Key(".immich"), b"ours\n")
     with pytest.raises(ObjectChanged):
         await backend.check_marker(Key(".immich"), b"theirs\n")
+
+
+@pytest.mark.parametrize("size", ["9" * 19, "9" * 5_000])
+async def test_a_refused_range_of_an_impossible_object_is_a_storage_error(
+    open_backend: OpenBackend, proxy: Proxy, size: str
+) -> None:
+    """Python converts no more than 4,300 digits."""
+    backend = await open_backend(endpoint=proxy.endpoint)
+    await backend.put_object(Key("a"), b"data")
+
+    def refuse(_request: Recorded, _answered: Answered) -> Answered:
+        return Answered(416, {"content-length": "0", "content-range": f"bytes */{size}"}, b"")
+
+    proxy.faults.append(Fault(reading, rewrite=refuse))
+    with pytest.raises(RangeNotSatisfiable):
+        await read(backend, "a", ByteRange(7, 9))
