@@ -21,6 +21,7 @@ from app.storage.cache.block_store import BlockCounts, BlockStore, PendingBlock
 from app.storage.cache.eviction import evict, needs_eviction
 from app.storage.cache.folder import CacheFolder
 from app.storage.cache.open_block import OpenBlock
+from app.storage.local.daemon_executor import DaemonExecutor
 from app.storage.local.threads import TimeoutThreadPool
 
 PAUSE_SECONDS = 10.0
@@ -56,11 +57,12 @@ class CacheDisk:
         self.failures = 0
         """Calls that failed: for metrics."""
         self.store: BlockStore | None = None
-        self._folders: list[CacheFolder] = []
         self._threads = TimeoutThreadPool("cache", _THREADS, TIMEOUT_SECONDS, _MAX_STUCK_CALLS)
         self._reads_resume_at = self._writes_resume_at = 0.0
         self._unremoved: dict[str, None] = {}
         self._eviction: asyncio.Task[None] | None = None
+        self._evictor = DaemonExecutor("cache-eviction", 1)
+        """Not the threads of the other calls: an eviction takes long where there are many blocks."""
         self._is_failing = False
 
     async def open(self) -> None:
@@ -69,12 +71,14 @@ class CacheDisk:
             await self._get_store()
 
     async def aclose(self) -> None:
+        """Calls that hang, and an eviction, run on. The last one closes the folder."""
         if self._eviction is not None:
             self._eviction.cancel()
             await asyncio.wait([self._eviction])
+            self._eviction = None
+        self._evictor.shutdown(wait=False)
         await self._threads.aclose()
-        for folder in self._folders:
-            folder.close()
+        self.store = None
 
     @property
     def may_read(self) -> bool:
@@ -148,10 +152,7 @@ class CacheDisk:
             raise CacheUnavailable
         store = self.store
         if store is None or (self._is_failing and store.folder.is_gone):
-            store = self.store = await self._acquire(self._open_store, _close_store)
-            if store is None:
-                raise CacheUnavailable
-            self._folders.append(store.folder)  # threads may still use the former one
+            store = self.store = await self._call(self._open_store)
         while self._unremoved:
             names = list(self._unremoved)[:_REMOVED_AT_ONCE]
             await self._run(_remove_all, store, names)
@@ -160,14 +161,9 @@ class CacheDisk:
         return store
 
     def _open_store(self) -> BlockStore:
-        folder = CacheFolder(self._root)
-        store = BlockStore(folder, self.counts, limit=self._limit, reserve=self._reserve)
-        try:
-            if folder.read_usage() is None:
-                evict(store)
-        except BaseException:
-            folder.close()
-            raise
+        store = BlockStore(CacheFolder(self._root), self.counts, limit=self._limit, reserve=self._reserve)
+        if store.folder.read_usage() is None:
+            evict(store)
         return store
 
     def _start_eviction(self, store: BlockStore) -> None:
@@ -177,17 +173,19 @@ class CacheDisk:
     async def _evict(self, store: BlockStore) -> None:
         with suppress(CacheUnavailable):
             if await self._run(needs_eviction, store, is_write=True):
-                # Not in the pool: it takes long where there are many blocks.
-                await asyncio.to_thread(_evict_quietly, store)
+                await asyncio.wrap_future(self._evictor.submit(_evict_quietly, store))
 
     async def _run(self, function: Callable[[*_Arguments], _T], *arguments: *_Arguments, is_write: bool = False) -> _T:
+        result = await self._call(function, *arguments, is_write=is_write)
+        self._is_failing = False
+        return result
+
+    async def _call(self, function: Callable[[*_Arguments], _T], *arguments: *_Arguments, is_write: bool = False) -> _T:
         try:
-            result = await self._threads.wait(self._threads.submit(function, *arguments))
+            return await self._threads.wait(self._threads.submit(function, *arguments))
         except (OSError, RuntimeError) as error:
             self._note_failure(error, is_write=is_write)
             raise CacheUnavailable from error
-        self._is_failing = False
-        return result
 
     async def _acquire(
         self,
@@ -231,10 +229,6 @@ def _begin_with_room(store: BlockStore, block: BlockId) -> PendingBlock | None:
 def _remove_all(store: BlockStore, object_names: Sequence[str]) -> None:
     for name in object_names:
         store.remove_object(name)
-
-
-def _close_store(store: BlockStore) -> None:
-    store.folder.close()
 
 
 def _evict_quietly(store: BlockStore) -> None:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import stat
 import struct
+import weakref
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +27,11 @@ _USAGE_MAGIC = b"mvusage1"
 
 
 class CacheFolder:
-    """Makes the folder where it is missing."""
+    """Makes the folder where it is missing.
+
+    The descriptors are closed with the last reference: a call in a thread that nobody waits for any more still uses them, and the number of a
+    closed one may be another folder's by then.
+    """
 
     def __init__(self, root: Path) -> None:
         self.path = root / FOLDER_NAME
@@ -40,10 +45,12 @@ class CacheFolder:
         except BaseException:
             os.close(self.descriptor)
             raise
+        self._closer = weakref.finalize(self, _close_all, self._usage, self.descriptor)
+        self._closer.atexit = False  # threads may still run then
 
     def close(self) -> None:
-        os.close(self._usage)
-        os.close(self.descriptor)
+        """For a folder that no thread uses."""
+        self._closer()
 
     @property
     def is_gone(self) -> bool:
@@ -144,6 +151,11 @@ class CacheFolder:
 def occupied_bytes(size: int) -> int:
     """The bytes that a file of `size` bytes takes on the disk, about."""
     return -(-size // SPACE_UNIT) * SPACE_UNIT
+
+
+def _close_all(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _check_owner(descriptor: int) -> None:

@@ -1,0 +1,70 @@
+"""`CacheDisk`: calls that hang or go on after its end do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.storage.cache.disk import CacheDisk
+from app.storage.cache.folder import FOLDER_NAME, CacheFolder
+from tests.real.waiting import eventually_so
+from tests.storage.cache.block_files import block_paths, store_object
+
+UNIT = 4096
+
+
+async def open_disk(folder: Path, *, limit: int = 2**30) -> CacheDisk:
+    disk = CacheDisk(folder, limit=limit, reserve=0)
+    await disk.open()
+    return disk
+
+
+def open_descriptors(folder: Path) -> list[str]:
+    """Those of this process that lead into the folder."""
+    targets = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    return [target for target in targets if target.startswith(str(folder))]
+
+
+async def test_an_eviction_that_goes_on_after_the_end_touches_no_other_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of closed descriptors are used anew."""
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    disk = await open_disk(cache, limit=UNIT * 20)
+    assert disk.store is not None
+    for n in range(20):
+        assert store_object(disk.store, f"{n}", 100)
+    for path in block_paths(cache):
+        twin = other / path.relative_to(cache / FOLDER_NAME)
+        twin.parent.mkdir(parents=True, exist_ok=True)
+        twin.write_bytes(b"not a block")
+    twins = sorted(other.glob("???/*"))
+    assert len(twins) == 20
+    arrived, released = threading.Event(), threading.Event()
+    remove_block = CacheFolder.remove_block
+
+    def remove_late(folder: CacheFolder, name: str) -> int:
+        arrived.set()
+        assert released.wait(30)
+        return remove_block(folder, name)
+
+    monkeypatch.setattr(CacheFolder, "remove_block", remove_late)
+    disk._start_eviction(disk.store)
+    assert await asyncio.to_thread(arrived.wait, 10)
+    await asyncio.wait_for(disk.aclose(), 10)
+    taken = [os.open(other, os.O_RDONLY | os.O_DIRECTORY) for _ in range(64)]
+    released.set()
+
+    async def is_closed() -> bool:
+        gc.collect()
+        return not open_descriptors(cache)
+
+    await eventually_so(is_closed, "the last call has closed the folder")
+    assert sorted(other.glob("???/*")) == twins
+    for descriptor in taken:
+        os.close(descriptor)
