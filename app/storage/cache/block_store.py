@@ -65,6 +65,11 @@ class PendingBlock:
             descriptor, self.descriptor = self.descriptor, -1
             return descriptor
 
+    def is_removed(self) -> bool:
+        """True where the file was removed: the object was deleted or replaced, by whatever process. Not while the block is published."""
+        with self._lock:
+            return self.descriptor >= 0 and os.fstat(self.descriptor).st_nlink == 0
+
 
 class BlockStore:
     def __init__(
@@ -83,6 +88,8 @@ class BlockStore:
         self.reserve = reserve
         self._touch_ns = int(touch_seconds * 1e9)
         self._opener = ConfinedOpener(folder.descriptor)
+        self.never_waits = folder.never_waits()
+        """See `CacheFolder.never_waits`."""
 
     def open(self, block: BlockId) -> OpenBlock | None:
         """None where the block is not there. A damaged one is removed."""
@@ -105,12 +112,12 @@ class BlockStore:
                 self._remove_damaged(block, descriptor)
             os.close(descriptor)
             raise
-        return OpenBlock(descriptor, block, header, stamp)
+        return OpenBlock(descriptor, block, header, stamp, never_waits=self.never_waits)
 
     def open_from_memory(self, block: BlockId, max_bytes: int) -> tuple[OpenBlock, bytes] | None:
         """The block and the content of its file, without waiting for the disk. None where the block has more than `max_bytes` or is not
         cached. Raises OSError, `BlockingIOError` where the disk is needed."""
-        if not self._opener.supports_open_cached:
+        if not self.never_waits or not self._opener.supports_open_cached:
             return None
         descriptor = self._opener.open_cached(_path(block).encode(), _READ_FLAGS)
         try:
@@ -120,7 +127,7 @@ class BlockStore:
                 content = read_cached(descriptor, stamp[1], 0)
                 header = decode_header(content, block)
                 if header is not None and crc32(memoryview(content)[header.size :]) == header.data_crc32:
-                    return OpenBlock(descriptor, block, header, stamp), content
+                    return OpenBlock(descriptor, block, header, stamp, never_waits=True), content
         except BaseException:
             os.close(descriptor)
             raise

@@ -1,6 +1,6 @@
 """`CacheDisk`: the block store for the event loop. A disk that fails, is full or hangs never fails a read: it is left alone for a while.
 
-Calls are made in threads of their own, and given up after `TIMEOUT_SECONDS`. After a failed read nothing is asked of the disk for
+Calls that may wait are made in threads of their own, and given up after `TIMEOUT_SECONDS`. After a failed read nothing is asked of the disk for
 `PAUSE_SECONDS`; after a failed write nothing is written to it.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -46,7 +47,7 @@ class NoRoom(CacheUnavailable):
 
 
 class CacheDisk:
-    """`open` before use, `aclose` after it. `find`, `begin`, `publish` and `read_piece` raise `CacheUnavailable`."""
+    """`open` before use, `aclose` after it. `find`, `begin`, `publish`, `is_removed` and `read_piece` raise `CacheUnavailable`."""
 
     def __init__(self, root: Path, *, limit: int, reserve: int) -> None:
         """See `BlockStore`."""
@@ -95,7 +96,10 @@ class CacheDisk:
     async def find(self, block: BlockId) -> OpenBlock | None:
         """Opens and verifies a block; None where it is not cached."""
         store = await self._get_store()
-        return await self._acquire(store.open, OpenBlock.release, block)
+        opened = await self._acquire(store.open, OpenBlock.release, block)
+        if opened is not None and not opened.never_waits:
+            opened.close_descriptor = partial(self._threads.run_in_background, os.close)
+        return opened
 
     async def begin(self, block: BlockId) -> PendingBlock | None:
         """See `BlockStore.begin`."""
@@ -116,6 +120,11 @@ class CacheDisk:
         finally:
             self._start_eviction(store)
         return is_published
+
+    async def is_removed(self, pending: PendingBlock) -> bool:
+        """See `PendingBlock.is_removed`."""
+        store = await self._get_store()
+        return pending.is_removed() if store.never_waits else await self._run(pending.is_removed)
 
     def abandon(self, pending: PendingBlock) -> None:
         """In the background, and also where the disk is left alone: a lock that stays would keep the block from everybody."""
@@ -151,7 +160,7 @@ class CacheDisk:
         if self._now() < self._reads_resume_at or len(self._unremoved) > MAX_UNREMOVED:
             raise CacheUnavailable
         store = self.store
-        if store is None or (self._is_failing and store.folder.is_gone):
+        if store is None or (self._is_failing and await self._call(_is_gone, store)):
             store = self.store = await self._call(self._open_store)
         while self._unremoved:
             names = list(self._unremoved)[:_REMOVED_AT_ONCE]
@@ -229,6 +238,10 @@ def _begin_with_room(store: BlockStore, block: BlockId) -> PendingBlock | None:
 def _remove_all(store: BlockStore, object_names: Sequence[str]) -> None:
     for name in object_names:
         store.remove_object(name)
+
+
+def _is_gone(store: BlockStore) -> bool:
+    return store.folder.is_gone
 
 
 def _evict_quietly(store: BlockStore) -> None:

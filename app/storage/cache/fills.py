@@ -8,7 +8,6 @@ no room there reads from the store itself.
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
 from enum import Enum
 
@@ -63,11 +62,6 @@ class Fill:
     async def wait_for_change(self) -> None:
         await self._changed.wait()
 
-    @property
-    def is_stale(self) -> bool:
-        """True where the object was deleted or replaced, by whatever process, since the store was asked. Not while the block is published."""
-        return self.pending is not None and os.fstat(self.pending.descriptor).st_nlink == 0
-
     async def wait_for_answer(self) -> FillState:
         while self.state is FillState.WAITING:
             await self.wait_for_change()
@@ -86,14 +80,16 @@ class Fills:
 
     async def join(self, key: Key, block: BlockId, if_match: str | None) -> Fill | None:
         """The fetch of the block that is under way, or a new one; None where there is no room for one more, and for a store without
-        ETags. What the object was before it was replaced is joined by nobody."""
+        ETags. What the object was before it was replaced is joined by nobody. Raises `CacheUnavailable`."""
         running = self._running.get((key.value, block.index))
         if running is None:
             return self.start(key, block, if_match)
         while running.state is FillState.FETCHED:
             await running.wait_for_change()
-        is_under_way = running.state in (FillState.WAITING, FillState.FETCHING)
-        return None if is_under_way and running.is_stale else running
+        pending, is_under_way = running.pending, running.state in (FillState.WAITING, FillState.FETCHING)
+        if is_under_way and pending is not None and await self._disk.is_removed(pending):
+            return None
+        return running
 
     def start(self, key: Key, block: BlockId, if_match: str | None) -> Fill | None:
         """A new fetch; None as in `join`, and where one is under way."""

@@ -16,6 +16,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from app.storage.local.file_reader import NowaitSupport
+
 FOLDER_NAME = "mediavault-blocks"
 SHARD_DIGITS = 3
 TEMPORARY_SUFFIX = ".tmp"
@@ -56,6 +58,11 @@ class CacheFolder:
     def is_gone(self) -> bool:
         """True where the folder was removed."""
         return os.fstat(self.descriptor).st_nlink == 0
+
+    def never_waits(self) -> bool:
+        """True for a file system that tells what is in memory (RWF_NOWAIT), as those of local disks do: a few calls for an open file never wait
+        there. On network file systems and FUSE each call may ask a server."""
+        return NowaitSupport().detect(self._usage, 0)
 
     def read_usage(self) -> int | None:
         """Bytes of all blocks; None where they were never counted."""

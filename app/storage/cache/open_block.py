@@ -1,4 +1,4 @@
-"""`OpenBlock`: a verified block file, open for reading. `OpenBlocks`: those that were read a moment ago, for the next range of a film.
+"""`OpenBlock`: a verified block file, open for reading. `OpenBlocks`: those that were read a moment ago, for a film's next range.
 
 A block is verified when it is opened. Afterwards its size and times are compared with each read, since a write to the file changes them: a block
 that differs is verified anew. A file whose last change is very recent could be changed again without a new time, and is not kept open.
@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from app.storage.backend import ObjectInfo
 from app.storage.cache.block_format import BlockHeader, BlockId
@@ -37,10 +38,26 @@ class OpenBlock:
     Each user calls `release` once; the last one closes the descriptor.
     """
 
-    __slots__ = ("_users", "data_offset", "descriptor", "first", "header", "info", "is_settled", "stamp")
+    __slots__ = (
+        "_users",
+        "close_descriptor",
+        "data_offset",
+        "descriptor",
+        "first",
+        "header",
+        "info",
+        "is_settled",
+        "never_waits",
+        "stamp",
+    )
 
-    def __init__(self, descriptor: int, block: BlockId, header: BlockHeader, stamp: FileStamp) -> None:
-        """`stamp` was read before the block was verified."""
+    def __init__(
+        self, descriptor: int, block: BlockId, header: BlockHeader, stamp: FileStamp, *, never_waits: bool
+    ) -> None:
+        """`stamp` was read before the block was verified. With `never_waits` (see `CacheFolder.never_waits`) the event loop's thread may look
+        at the file; otherwise each call belongs in another thread, and `close_descriptor` is set to what closes it in one."""
+        self.never_waits = never_waits
+        self.close_descriptor: Callable[[int], object] = os.close
         self._users = 1
         self.descriptor = descriptor
         self.header = header
@@ -69,7 +86,7 @@ class OpenBlock:
     def release(self) -> None:
         self._users -= 1
         if not self._users:
-            os.close(self.descriptor)
+            self.close_descriptor(self.descriptor)
 
 
 class OpenBlocks:
@@ -93,9 +110,9 @@ class OpenBlocks:
         return None
 
     def add(self, key: str, index: int, block: OpenBlock) -> None:
-        """Keeps the block open for a moment, if it is settled. The caller still has to release it."""
+        """Keeps the block open for a moment, if it is settled and looking at its file never waits. The caller still has to release it."""
         entry = key, index
-        if not block.is_settled or entry in self._young or entry in self._old:
+        if not (block.never_waits and block.is_settled) or entry in self._young or entry in self._old:
             return
         self._young[entry] = block.acquire()
         if len(self._young) + len(self._old) > MAX_OPEN_BLOCKS:

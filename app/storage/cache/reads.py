@@ -62,8 +62,8 @@ class ReadCache:
         return BlockId(self.location, key.value, index)
 
     def can_send(self, block: OpenBlock) -> bool:
-        """Whether the kernel can send the block's bytes by itself."""
-        return self._sendfile_support.check(block.descriptor, block.data_offset)
+        """Whether the kernel can send the block's bytes by itself, without waiting."""
+        return block.never_waits and self._sendfile_support.check(block.descriptor, block.data_offset)
 
     async def find(self, key: Key, index: int, etag: str | None) -> OpenBlock | None:
         """The block, of this version if one is given, acquired for the caller."""
@@ -240,7 +240,7 @@ class CachedRead:
         while offset < end:
             length = min(CHUNK_BYTES, end - offset)
             chunk = b""
-            if block.is_unchanged():
+            if block.never_waits and block.is_unchanged():
                 with suppress(OSError):
                     chunk = read_cached(block.descriptor, length, offset)
             if not chunk:
