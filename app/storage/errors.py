@@ -96,5 +96,9 @@ class StorageUnavailable(StorageError):
     retryable = True
 
 
+class CopyLookupFailed(StorageUnavailable):
+    """The catalogue does not answer: whether a foreign file has a copy is unknown."""
+
+
 class StorageReadOnly(StorageUnavailable):
     """The file system is mounted read-only, or the permissions of the folder forbid writing."""

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
 from app.storage.backend import ObjectInfo, ObjectStream
-from app.storage.errors import InvalidKey, ObjectChanged, RangeNotSatisfiable, StorageError, StorageUnavailable
+from app.storage.errors import (
+    CopyLookupFailed,
+    InvalidKey,
+    ObjectChanged,
+    ObjectNotFound,
+    RangeNotSatisfiable,
+    StorageError,
+    StorageUnavailable,
+)
 from app.storage.ranges import ByteRange, FileWindow
 
 AWAY_SECONDS = 10.0
@@ -29,7 +37,8 @@ COPY_DATE_RESOLUTION = timedelta(seconds=1)
 PieceT = TypeVar("PieceT", bytes, bytes | FileWindow)
 
 FindCopy = Callable[[str], Awaitable[tuple[str, int] | None]]
-"""The path of the copy of the foreign file at a path, and their size in bytes; None where there is no copy."""
+"""The path of the copy of the foreign file at a path, and their size in bytes; None where there is no copy. Raises
+`CopyLookupFailed`."""
 
 OpenRead = Callable[[str, ByteRange | None, str | None], AbstractAsyncContextManager[ObjectStream]]
 """Opens a path, a range of it, if its etag is still that one."""
@@ -59,13 +68,18 @@ class ForeignReads:
         self, source: Place, copy_at: Callable[[str], Place], byte_range: ByteRange | None, if_match: str | None
     ) -> AsyncGenerator[ObjectStream]:
         """`copy_at` makes the place of a copy from its path. Raises the errors of `StorageBackend.read_stream`."""
-        found = await self.find(source.path)
-        if found is None:
-            async with source.open_read(source.path, byte_range, if_match) as stream:
-                yield stream
-            return
-        places, size = self._order(source, copy_at(found[0])), found[1]
         async with AsyncExitStack() as stack:
+            try:
+                found = await self.find(source.path)
+            except CopyLookupFailed as failure:
+                with _never_missing(source, failure):
+                    stream = await stack.enter_async_context(source.open_read(source.path, byte_range, if_match))
+                yield stream
+                return
+            if found is None:
+                yield await stack.enter_async_context(source.open_read(source.path, byte_range, if_match))
+                return
+            places, size = self._order(source, copy_at(found[0])), found[1]
             stream = await self._open_first(stack, places, size, byte_range, if_match)
             chunks = self._read_on(stack, places.copy(), size, stream, stream.chunks)
             windows = stream.windows and self._read_on(stack, places, size, stream, stream.windows)
@@ -77,7 +91,11 @@ class ForeignReads:
         copy_at: Callable[[str], Place],
         head: Callable[[Place], Awaitable[ObjectInfo]],
     ) -> ObjectInfo:
-        found = await self.find(source.path)
+        try:
+            found = await self.find(source.path)
+        except CopyLookupFailed as failure:
+            with _never_missing(source, failure):
+                return await head(source)
         if found is None:
             return await head(source)
         errors: list[StorageError] = []
@@ -100,13 +118,19 @@ class ForeignReads:
         return self.find_copy is None or (known is not None and known[1] is None and known[0] > time.monotonic())
 
     async def find(self, path: str) -> tuple[str, int] | None:
-        """The path of the copy and the size; None where there is no copy. Remembered for `LOOKUP_SECONDS`."""
+        """The path of the copy and the size; None where there is no copy. Remembered for `LOOKUP_SECONDS`, and longer while the lookup fails.
+        Raises `CopyLookupFailed` where nothing is remembered."""
         if self.find_copy is None:
             return None
         known = self._found.get(path)
         if known is not None and known[0] > time.monotonic():
             return known[1]
-        found = await self.find_copy(path)
+        try:
+            found = await self.find_copy(path)
+        except CopyLookupFailed:
+            if known is None:
+                raise
+            return known[1]
         self._found[path] = time.monotonic() + LOOKUP_SECONDS, found
         self._found.move_to_end(path)
         if len(self._found) > MAX_LOOKUPS:
@@ -184,6 +208,15 @@ class ForeignReads:
     def _note(self, place: Place, error: StorageError) -> None:
         if isinstance(error, StorageUnavailable):
             self._away_until[place.name] = time.monotonic() + AWAY_SECONDS
+
+
+@contextmanager
+def _never_missing(source: Place, failure: CopyLookupFailed) -> Generator[None]:
+    """While it is unknown whether the file has a copy, a missing source does not make the file a missing one."""
+    try:
+        yield
+    except ObjectNotFound:
+        raise StorageUnavailable(source.path, source.name, "is missing; its copy could not be looked up") from failure
 
 
 def _choose_error(errors: list[StorageError]) -> StorageError:

@@ -13,7 +13,13 @@ import pytest
 from app.config import StorageEngine
 from app.storage import foreign_reads
 from app.storage.backend import CHUNK_BYTES
-from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageUnavailable
+from app.storage.errors import (
+    CopyLookupFailed,
+    ObjectChanged,
+    ObjectNotFound,
+    RangeNotSatisfiable,
+    StorageUnavailable,
+)
 from app.storage.local import file_windows
 from app.storage.local.file_reader import OpenFile
 from app.storage.local.file_windows import FileWindows
@@ -43,9 +49,12 @@ class CopiedFile:
         self.source = root / "1.jpg"
         self.copy = locations.in_bucket("upload/a/copy.jpg")
         self.lookups = 0
+        self.is_catalog_away = False
 
     async def find(self, path: str) -> tuple[str, int] | None:
         self.lookups += 1
+        if self.is_catalog_away:
+            raise CopyLookupFailed(path, "catalog")
         return (self.copy, len(DATA)) if path == str(self.source) else None
 
     async def read(self, byte_range: ByteRange | None = None, path: Path | None = None) -> bytes:
@@ -132,6 +141,11 @@ def fail_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> FailInTheMiddle:
     return iterate
 
 
+async def stage(copied: CopiedFile) -> bytes:
+    async with copied.storage.stage_to_temp(str(copied.source), size=len(DATA)) as staged:
+        return await asyncio.to_thread(staged.read_bytes)
+
+
 def content_of(piece: bytes | FileWindow) -> bytes:
     return piece if isinstance(piece, bytes) else os.pread(piece.file.fileno(), piece.length, piece.offset)
 
@@ -213,6 +227,34 @@ async def test_while_one_place_is_away_a_file_is_not_reported_missing(copied: Co
         await copied.read()
 
 
+@pytest.mark.parametrize("preferred", ["s3"], ids=["prefers-the-copy"])
+async def test_a_failed_lookup_is_not_remembered(copied: CopiedFile) -> None:
+    copied.is_catalog_away = True
+    assert await copied.read() == DATA, "the source is read meanwhile"
+    copied.is_catalog_away = False
+    assert await copied.read() == OTHER
+
+
+@pytest.mark.parametrize("preferred", ["s3"], ids=["prefers-the-copy"])
+async def test_a_known_copy_is_used_while_lookups_fail(copied: CopiedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign_reads, "LOOKUP_SECONDS", 0.0)
+    assert await copied.read() == OTHER
+    copied.is_catalog_away = True
+    assert await copied.read() == OTHER
+    assert copied.lookups == 2
+
+
+@pytest.mark.parametrize("preferred", ["local"], ids=["prefers-the-disk"])
+async def test_a_file_whose_copy_could_not_be_looked_up_is_not_reported_missing(copied: CopiedFile) -> None:
+    (copied.root / "1.jpg").unlink()
+    copied.is_catalog_away = True
+    for attempt in (copied.read, lambda: copied.storage.stat(str(copied.source)), lambda: stage(copied)):
+        with pytest.raises(StorageUnavailable):
+            await attempt()
+    copied.is_catalog_away = False
+    assert await copied.read() == OTHER
+
+
 @pytest.mark.parametrize("preferred", ["local"], ids=["prefers-the-disk"])
 async def test_a_place_that_is_away_is_tried_last_for_a_time(
     copied: CopiedFile, monkeypatch: pytest.MonkeyPatch
@@ -227,9 +269,6 @@ async def test_a_place_that_is_away_is_tried_last_for_a_time(
 
 @pytest.mark.parametrize("preferred", ["local"], ids=["prefers-the-disk"])
 async def test_a_tool_is_given_the_copy(copied: CopiedFile) -> None:
-    path = str(copied.source)
-    async with copied.storage.stage_to_temp(path, size=len(DATA)) as staged:
-        assert await asyncio.to_thread(staged.read_bytes) == DATA
+    assert await stage(copied) == DATA
     await copied.take_away("disk")
-    async with copied.storage.stage_to_temp(path, size=len(DATA)) as staged:
-        assert await asyncio.to_thread(staged.read_bytes) == OTHER
+    assert await stage(copied) == OTHER

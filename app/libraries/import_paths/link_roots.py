@@ -14,6 +14,7 @@ import structlog
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError
+from app.storage.errors import CopyLookupFailed
 from app.storage.service import StorageService
 
 UPDATE_SECONDS = 5.0
@@ -43,7 +44,7 @@ async def update_link_roots(catalog: Catalog, set_link_roots: SetLinkRoots) -> N
 
 
 async def update_foreign_roots(catalog: Catalog, storage: StorageService) -> None:
-    """Also lets the storage find the copies of foreign files. Raises `CatalogError`."""
+    """Also lets the storage find the copies of foreign files. Raises `CatalogError`; the lookup raises `CopyLookupFailed`."""
 
     async def find_copy(path: str) -> tuple[str, int] | None:
         try:
@@ -51,7 +52,7 @@ async def update_foreign_roots(catalog: Catalog, storage: StorageService) -> Non
         except CatalogError as error:
             if not catalog.outages.record_failure(error):
                 log.warning("the copy of a foreign file could not be looked up", reason=str(error))
-            return None
+            raise CopyLookupFailed(path, "catalog", str(error)) from error
         return None if copy is None else (copy.path, copy.size)
 
     storage.set_copy_lookup(find_copy)
