@@ -169,9 +169,9 @@ CACHE_EVICTIONS = MetricFamily(
 CACHE_FAILURES = MetricFamily(
     "mediavault_cache_failures",
     MetricKind.COUNTER,
-    "Blocks that were found damaged, and calls of the cache's disk that failed.",
+    "Blocks that were found damaged, calls of the cache's disk that failed, and files that could not be evicted.",
     ("kind",),
-    preset=(("damaged",), ("disk",)),
+    preset=(("damaged",), ("disk",), ("eviction",)),
 )
 DATABASE_CONNECTIONS = MetricFamily(
     "db_client_connection_count",

@@ -45,6 +45,8 @@ class BlockCounts:
 
     damaged: int = 0
     evicted: int = 0
+    eviction_failures: int = 0
+    """Files that could not be evicted."""
     written_bytes: int = 0
 
 

@@ -65,6 +65,7 @@ class CacheDisk:
         self._evictor = DaemonExecutor("cache-eviction", 1)
         """Not the threads of the other calls: an eviction takes long where there are many blocks."""
         self._is_failing = False
+        self._cannot_evict = False
 
     async def open(self) -> None:
         """Never raises: a folder that cannot be used is tried again later."""
@@ -172,8 +173,23 @@ class CacheDisk:
     def _open_store(self) -> BlockStore:
         store = BlockStore(CacheFolder(self._root), self.counts, limit=self._limit, reserve=self._reserve)
         if store.folder.read_usage() is None:
-            evict(store)
+            self._evict_in_thread(store)
         return store
+
+    def _evict_in_thread(self, store: BlockStore) -> None:
+        """Raises OSError."""
+        failures: list[OSError] = []
+        if not evict(store, failures.append):
+            return
+        self.counts.eviction_failures += len(failures)
+        if failures and not self._cannot_evict:
+            _log.warning(
+                "files of the cache cannot be evicted, others are evicted instead",
+                folder=str(self._root),
+                files=len(failures),
+                reason=str(failures[0]),
+            )
+        self._cannot_evict = bool(failures)
 
     def _start_eviction(self, store: BlockStore) -> None:
         if self._eviction is None or self._eviction.done():
@@ -181,8 +197,12 @@ class CacheDisk:
 
     async def _evict(self, store: BlockStore) -> None:
         with suppress(CacheUnavailable):
-            if await self._run(needs_eviction, store, is_write=True):
-                await asyncio.wrap_future(self._evictor.submit(_evict_quietly, store))
+            if not await self._run(needs_eviction, store, is_write=True):
+                return
+            try:
+                await asyncio.wrap_future(self._evictor.submit(self._evict_in_thread, store))
+            except OSError as error:
+                self._note_failure(error, is_write=True)
 
     async def _run(self, function: Callable[[*_Arguments], _T], *arguments: *_Arguments, is_write: bool = False) -> _T:
         result = await self._call(function, *arguments, is_write=is_write)
@@ -242,8 +262,3 @@ def _remove_all(store: BlockStore, object_names: Sequence[str]) -> None:
 
 def _is_gone(store: BlockStore) -> bool:
     return store.folder.is_gone
-
-
-def _evict_quietly(store: BlockStore) -> None:
-    with suppress(OSError):
-        evict(store)

@@ -111,7 +111,7 @@ class CacheFolder:
                     yield entry.name
 
     def iter_shard(self, shard: str) -> Iterator[str]:
-        """The names of the files in it."""
+        """The names of the files in it. Folders in it are not the cache's."""
         try:
             descriptor = os.open(
                 shard, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.descriptor
@@ -121,7 +121,8 @@ class CacheFolder:
         try:
             with os.scandir(descriptor) as entries:
                 for entry in entries:
-                    yield entry.name
+                    if not entry.is_dir(follow_symlinks=False):
+                        yield entry.name
         finally:
             os.close(descriptor)
 

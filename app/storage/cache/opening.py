@@ -39,9 +39,12 @@ def _export_counts(cache: ReadCache, metrics: ProcessMetrics) -> None:
     def count_lookups() -> Mapping[tuple[str, ...], float]:
         return {("hit",): lookups.hits, ("miss",): lookups.misses, ("bypass",): lookups.bypasses}
 
+    def count_failures() -> Mapping[tuple[str, ...], float]:
+        return {("damaged",): blocks.damaged, ("disk",): disk.failures, ("eviction",): blocks.eviction_failures}
+
     metrics.add_total(CACHE_LOOKUPS, count_lookups)
     metrics.add_total(
         CACHE_BYTES, lambda: {("read",): float(lookups.hit_bytes), ("write",): float(blocks.written_bytes)}
     )
     metrics.add_total(CACHE_EVICTIONS, lambda: {(): float(blocks.evicted)})
-    metrics.add_total(CACHE_FAILURES, lambda: {("damaged",): float(blocks.damaged), ("disk",): float(disk.failures)})
+    metrics.add_total(CACHE_FAILURES, count_failures)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.storage.cache.disk import CacheDisk
 from app.storage.cache.folder import FOLDER_NAME, CacheFolder
@@ -68,3 +70,24 @@ async def test_an_eviction_that_goes_on_after_the_end_touches_no_other_folder(
     assert sorted(other.glob("???/*")) == twins
     for descriptor in taken:
         os.close(descriptor)
+
+
+async def test_failed_evictions_are_counted_and_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = await open_disk(tmp_path, limit=UNIT * 20)
+    assert disk.store is not None
+    for n in range(20):
+        assert store_object(disk.store, f"{n}", 100)
+
+    def refuse(_folder: CacheFolder, _name: str) -> int:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(CacheFolder, "remove_block", refuse)
+    with capture_logs() as logs:
+        for evictions in (1, 2):
+            disk._start_eviction(disk.store)
+            assert disk._eviction is not None
+            await asyncio.wait_for(disk._eviction, 20)
+            assert disk.counts.eviction_failures == 20 * evictions
+    assert [log["event"] for log in logs] == ["files of the cache cannot be evicted, others are evicted instead"]
+    assert logs[0]["files"] == 20
+    await disk.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -90,3 +91,51 @@ def test_what_dead_writers_left_is_removed_and_the_blocks_are_counted_anew(tmp_p
     assert needs_eviction(store)
     assert evict(store)
     assert store.folder.read_usage() == count_bytes(tmp_path)
+
+
+def test_others_leave_in_place_of_a_block_that_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path, limit=20 * UNIT)
+    fill(store, tmp_path, 20)
+    kept = {block_id(f"{n}").object_name for n in range(2)}
+    unlink = os.unlink
+
+    def refuse(path: str, *, dir_fd: int | None = None) -> None:
+        if Path(path).name[:40] in kept:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    failures: list[OSError] = []
+    assert evict(store, failures.append)
+    assert cached(store, 20) == [0, 1, *range(5, 20)]
+    assert [failure.errno for failure in failures] == [errno.EPERM] * 2
+    assert store.folder.read_usage() == count_bytes(tmp_path) == 17 * UNIT
+
+
+def test_a_disk_that_lets_nothing_be_removed_ends_an_eviction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path, limit=20 * UNIT)
+    fill(store, tmp_path, 20)
+
+    def refuse(_path: str, *, dir_fd: int | None = None) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    failures: list[OSError] = []
+    assert evict(store, failures.append)
+    assert len(failures) == 20
+    assert cached(store, 20) == list(range(20))
+
+
+def test_a_folder_among_the_blocks_is_left_alone(tmp_path: Path) -> None:
+    store = open_store(tmp_path, limit=20 * UNIT)
+    fill(store, tmp_path, 20)
+    for path in block_paths(tmp_path):
+        (path.parent / "made-by-others").mkdir()
+        os.utime(path.parent / "made-by-others", (0, 0))
+    assert evict(store)
+    assert cached(store, 20) == list(range(3, 20))
+    assert len(list(tmp_path.glob("mediavault-blocks/*/made-by-others"))) == 20
+    store.remove_object(block_id("5").object_name)
+    assert cached(store, 20) == [3, 4, *range(6, 20)]
