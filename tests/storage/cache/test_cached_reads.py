@@ -27,7 +27,7 @@ from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 from app.storage.key import Key
 from app.storage.ranges import ByteRange, FileWindow
 from tests.real.proxy import Fault, Proxy
-from tests.real.waiting import eventually, eventually_so
+from tests.real.waiting import eventually_so
 from tests.storage.cache.block_files import block_paths
 from tests.storage.cache.conftest import OpenCached
 from tests.storage.guarantees.content import fetch, pattern, store
@@ -43,10 +43,14 @@ async def until_cached(folder: Path, count: int) -> None:
     await eventually_so(are_cached, f"{count} blocks are cached")
 
 
-def settle(folder: Path) -> None:
+async def settle(folder: Path) -> None:
     """Makes all block files old enough for an open one to be kept."""
     times = [path.stat().st_ctime_ns for path in block_paths(folder)]
-    eventually(lambda: time.time_ns() - max(times) > SETTLED_NS, "the files have not been changed for a moment")
+
+    async def are_old() -> bool:
+        return time.time_ns() - max(times) > SETTLED_NS
+
+    await eventually_so(are_old, "the files have not been changed for a moment")
 
 
 async def fetch_windows(backend: CachedBackend, key: str) -> list[bytes]:
@@ -94,7 +98,7 @@ async def test_what_is_cached_is_offered_to_the_kernel(open_cached: OpenCached, 
     await store(backend, "film", data)
     await fetch(backend, "film")
     await until_cached(folder, 3)
-    settle(folder)
+    await settle(folder)
     proxy.faults.append(Fault(status=503))
     assert b"".join(await fetch_windows(backend, "film")) == data
     over_the_boundary = ByteRange(BLOCK_BYTES - 100, BLOCK_BYTES + 99)

@@ -16,10 +16,9 @@ from app.storage.errors import StoragePermission
 from app.storage.key import Key
 from app.storage.metered.sent_bytes import SentBytes
 from app.storage.service import StorageService
-from tests.real.waiting import eventually
 from tests.storage.cache.block_files import block_paths
 from tests.storage.cache.conftest import OpenService
-from tests.storage.cache.test_cached_reads import CountGets
+from tests.storage.cache.test_cached_reads import CountGets, until_cached
 from tests.storage.guarantees.content import pattern
 
 
@@ -74,7 +73,7 @@ async def test_bytes_are_counted_by_where_they_were_read(open_service: OpenServi
     sent = {(source,): 0 for source in ("disk", "s3", "cache", "front_server")}
     path = await write(service, "thumbs/x", data)
     assert await read(for_clients, path) == data
-    eventually(lambda: len(block_paths(folder)) == 2, "both blocks are cached")
+    await until_cached(folder, 2)
     assert totals(metrics, SENT_BYTES) == sent | {("s3",): len(data)}
     assert totals(metrics, CACHE_LOOKUPS) == {("hit",): 0, ("miss",): 2, ("bypass",): 0}
     assert await read(for_clients, path) == data

@@ -36,7 +36,7 @@ async def test_the_event_loop_makes_no_call_for_the_cache(
     assert all(answer == film for answer in answers)
     assert await fetch(backend, "thumbs/small") == small
     await until_cached(folder, 3)
-    settle(folder)
+    await settle(folder)
     assert count_gets() == 3
     for _ in range(3):
         assert await fetch(backend, "film", ByteRange(BLOCK_BYTES - 9, BLOCK_BYTES + 9)) == film[BLOCK_BYTES - 9 :][:19]
@@ -62,7 +62,7 @@ async def test_a_share_that_hangs_delays_nobody_else(
     await store(backend, "film", film)
     assert await fetch(backend, "film") == film
     await until_cached(folder, 2)
-    settle(folder)
+    await settle(folder)
     if hangs_from == "the look-up":
         share.answers.clear()
         assert await asyncio.wait_for(fetch(backend, "film"), 20) == film
