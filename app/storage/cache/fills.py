@@ -47,10 +47,14 @@ class Fill:
         self.pending: PendingBlock | None = None
         self._changed = asyncio.Event()
 
+    @property
+    def has_ended(self) -> bool:
+        return self.state in (FillState.CACHED, FillState.UNCACHED, FillState.FAILED)
+
     def set_state(self, state: FillState) -> None:
-        """In the last three states the bytes are not kept: readers that are behind read the file, or the store."""
+        """At the end the bytes are not kept: readers that are behind read the file, or the store."""
         self.state = state
-        if state in (FillState.CACHED, FillState.UNCACHED, FillState.FAILED):
+        if self.has_ended:
             self.pieces = []
         self.notify()
 
@@ -99,7 +103,7 @@ class Fills:
         fill = self._running[entry] = Fill(key, block, if_match)
         task = asyncio.get_running_loop().create_task(self._run(fill))
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._on_ended(task, entry))
+        task.add_done_callback(lambda task: self._on_ended(task, fill, entry))
         return fill
 
     async def aclose(self) -> None:
@@ -108,9 +112,12 @@ class Fills:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _on_ended(self, task: asyncio.Task[None], entry: tuple[str, int]) -> None:
+    def _on_ended(self, task: asyncio.Task[None], fill: Fill, entry: tuple[str, int]) -> None:
+        """Called however the task ends, also where it was cancelled before it began: the readers must not wait any longer."""
         self._tasks.discard(task)
         self._running.pop(entry, None)
+        if not fill.has_ended:
+            fill.set_state(FillState.UNCACHED)
 
     async def _run(self, fill: Fill) -> None:
         pending: PendingBlock | None = None
@@ -127,9 +134,6 @@ class Fills:
         except StorageError as error:
             fill.error = error
             fill.set_state(FillState.FAILED)
-        except BaseException:
-            fill.set_state(FillState.UNCACHED)
-            raise
         finally:
             if pending is not None:
                 self._disk.abandon(pending)

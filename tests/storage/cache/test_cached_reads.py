@@ -21,6 +21,7 @@ from app.storage.cache.backend import CachedBackend
 from app.storage.cache.block_format import BLOCK_BYTES
 from app.storage.cache.block_store import BlockStore
 from app.storage.cache.disk import CacheDisk
+from app.storage.cache.fills import FillState
 from app.storage.cache.folder import CacheFolder
 from app.storage.cache.open_block import SETTLED_NS
 from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
@@ -198,6 +199,40 @@ async def test_a_deleted_or_replaced_object_is_never_answered_from_the_cache(
         assert backend.read_from_memory(Key("x"), ByteRange(0, 9), 10) is None
         with pytest.raises(ObjectNotFound):
             await fetch(backend, "x")
+
+
+@pytest.mark.parametrize("change", ["replaced", "deleted"])
+async def test_a_block_that_is_kept_open_is_not_answered_after_its_object_is_gone(
+    open_cached: OpenCached, folder: Path, change: str
+) -> None:
+    """Also where another process of the host has changed the object."""
+    reader, other, old = await open_cached(), await open_cached(), pattern(BLOCK_BYTES + 1000)
+    await store(reader, "x", old)
+    assert await fetch(reader, "x") == old
+    await until_cached(folder, 2)
+    await settle(folder)
+    for backend in (reader, other):
+        assert await fetch(backend, "x") == old
+        assert all(backend._cache.open_blocks.get("x", index) for index in range(2)), "both are kept open"
+    if change == "replaced":
+        await other.put_object(Key("x"), b"new")
+    else:
+        await other.delete_object(Key("x"))
+    for backend in (reader, other):
+        assert backend.read_from_memory(Key("x"), ByteRange(0, 8), len(old)) is None
+        if change == "replaced":
+            assert await fetch(backend, "x") == b"new"
+        else:
+            with pytest.raises(ObjectNotFound):
+                await fetch(backend, "x")
+
+
+async def test_a_fetch_that_is_cancelled_before_it_begins_keeps_no_reader(open_cached: OpenCached) -> None:
+    backend = await open_cached()
+    fill = backend._cache.fills.start(Key("x"), backend._cache.block(Key("x"), 0), None)
+    assert fill is not None
+    await backend._cache.fills.aclose()
+    assert await asyncio.wait_for(fill.wait_for_answer(), 10) is FillState.UNCACHED
 
 
 async def test_the_etag_that_is_asked_for_decides(open_cached: OpenCached, folder: Path, tmp_path: Path) -> None:
