@@ -6,11 +6,9 @@ import hashlib
 import io
 import json
 import re
-import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -21,16 +19,14 @@ from tests.api.start_service import StartService
 from tests.real.accounts import Account
 from tests.real.caddy import Caddy
 from tests.real.derivatives import store_derivative
-from tests.real.immich import CLIENT_FOLDER, immich_packages
 from tests.real.immich_server import ANSWERED_BY, CONTENT, ImmichServer
 from tests.real.nginx import Nginx
-from tests.real.npm import node
 from tests.real.sample_media import make_jpeg, make_video
+from tests.real.sdk_reader import read_with_sdk
 from tests.real.service import Service
 from tests.real.uploads import uploaded
 
 DOCUMENT = Path(__file__).parents[2] / "docs/beside-immich.md"
-RUN_SECONDS = 60
 
 
 def read_configuration(language: str, mediavault_port: int) -> str:
@@ -92,7 +88,7 @@ def test_the_client_library_gets_files_of_ours_and_all_else_of_immich(
         archive = direct.post("/api/download/archive", json=ids).content
         sizes = direct.post("/api/download/info", json=ids).json()
 
-    told = _read_files(nginx, account, photo_id, video_id)
+    told = read_with_sdk(f"http://127.0.0.1:{nginx.port}", account.key, photo_id, video_id)
 
     assert told["info"] == {"answeredBy": "immich", "path": f"/api/assets/{photo_id}"}
     expected = {"original": photo, **shown, "playback": playable, "archive": archive}
@@ -102,14 +98,6 @@ def test_the_client_library_gets_files_of_ours_and_all_else_of_immich(
     assert told["sizes"] == sizes
     assert {request[1] for request in immich.requests} == {f"/api/assets/{photo_id}"}
     assert zipfile.ZipFile(io.BytesIO(archive)).testzip() is None
-
-
-def _read_files(nginx: Nginx, account: Account, *ids: str) -> dict[str, Any]:
-    script = CLIENT_FOLDER / "read_files.mjs"
-    command = [node(), script, immich_packages(), f"http://127.0.0.1:{nginx.port}", account.key, *ids]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_ranges_and_conditions_are_ours(client: httpx.Client, service: Service, account: Account) -> None:

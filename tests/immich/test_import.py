@@ -22,6 +22,7 @@ from tests.immich.installation import PASSWORD, PASSWORD_HASH
 from tests.immich.takeover import Takeover
 from tests.migration.commands import mediavault
 from tests.real.processing import wait_until_idle
+from tests.real.sdk_reader import read_with_sdk
 
 
 @pytest.fixture(scope="module", params=list(COMBINATIONS), ids=COMBINATION_IDS)
@@ -224,6 +225,47 @@ def test_a_zip_has_the_originals_their_checksums_and_its_length(imported: Takeov
     with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
         stored = [archive.read(name) for name in archive.namelist()]  # which compares the CRC-32
     assert sorted(stored) == sorted(installation.contents[each] for each in visible)
+
+
+@pytest.mark.parametrize("name", ["ada", "ben"])
+def test_the_sdk_of_immich_reads_what_the_rows_say(imported: Takeover, name: str) -> None:
+    """With keys that Immich has issued: Ada's for everything and an asset of the library, Ben's for reading, with a video."""
+    installation = imported.installation
+    kind = {"ada": '"libraryId" IS NOT NULL', "ben": "type = 'IMAGE' AND \"livePhotoVideoId\" IS NULL"}[name]
+    chosen = 'SELECT {} FROM asset AS a JOIN asset_exif ON "assetId" = a.id WHERE a.id = ANY(%s) AND "ownerId" = %s AND {} ORDER BY a.id LIMIT 1'
+    mine = [installation.plain, installation.users[name]]
+    columns = 'a.id, type, "originalFileName", "isFavorite", visibility::text, encode(thumbhash, \'base64\'), make, city, "fileSizeInByte"'
+    (row,) = installation.execute(chosen.format(columns, kind), mine)
+    videos = installation.execute(chosen.format("a.id", "type = 'VIDEO' AND visibility <> 'hidden'"), mine)
+    ids = [row[0], *(video for (video,) in videos)]
+    assert len(ids) == {"ada": 1, "ben": 2}[name]
+
+    read = read_with_sdk(imported.service.url, installation.keys[name], *map(str, ids))
+
+    info = read["info"]
+    fields = ("id", "type", "originalFileName", "isFavorite", "visibility", "thumbhash")
+    assert [*map(info.get, fields), *map(info["exifInfo"].get, ("make", "city", "fileSizeInByte"))] == [
+        str(row[0]),
+        *row[1:],
+    ]
+    contents = [installation.contents[each] for each in ids]
+    assert info["checksum"] == base64.b64encode(hashlib.sha1(contents[0]).digest()).decode()
+    made = dict(installation.execute('SELECT type, path FROM asset_file WHERE "assetId" = %s', [row[0]]))
+    expected = {
+        "original": contents[0],
+        **{size: installation.to_host(made[size]).read_bytes() for size in ("thumbnail", "preview")},
+    }
+    if videos:
+        expected["playback"] = b"playable " + contents[1]
+    with imported.client(name) as client:
+        archive = client.post("/api/download/archive", json={"assetIds": list(map(str, ids))}).content
+    assert {name: read[name] for name in [*expected, "archive"]} == {
+        name: hashlib.sha1(content).hexdigest() for name, content in {**expected, "archive": archive}.items()
+    }
+    with zipfile.ZipFile(io.BytesIO(archive)) as unpacked:
+        assert sorted(unpacked.read(member) for member in unpacked.namelist()) == sorted(contents)
+    assert [each["assetIds"] for each in read["sizes"]["archives"]] == [list(map(str, ids))]
+    assert read["sizes"]["totalSize"] == sum(map(len, contents))
 
 
 def test_a_library_is_not_scanned_by_us(imported: Takeover, ada: httpx.Client) -> None:
