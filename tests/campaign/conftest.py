@@ -1,8 +1,6 @@
-"""The stacks (storage and database) of the services that the tests kill, and the process that forks those that are killed."""
+"""The stacks (storage and database) of the services that the tests kill, and what forks the processes that are killed."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,7 +16,5 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    fork_server = ForkServer(tmp_path_factory.mktemp("fork_server"))
-    yield fork_server
-    fork_server.close()
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> ForkServer:
+    return ForkServer(tmp_path_factory.mktemp("fork_server"))

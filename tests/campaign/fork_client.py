@@ -1,34 +1,26 @@
-"""The client of `fork_server`: sends it orders, and returns how each child ended."""
+"""Runs `killed_child` in processes that the spawner forks; returns how each ended."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
 
-from tests.campaign.fork_server import ChildOrder
-from tests.real.service import ROOT
+from tests.campaign.killed_child import ChildOrder
+from tests.real.spawning import spawner
+
+CHILD = "tests.campaign.killed_child"
+CHILD_SECONDS = 120.0
 
 
 class ForkServer:
-    """Runs operations in child processes that kill themselves; see `tests/campaign/fork_server.py`."""
+    """Runs operations in child processes that kill themselves; see `tests/campaign/killed_child.py`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.staging = folder / "staging"
-        self._errors = (folder / "children.log").open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign.fork_server"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
 
     def run(
         self, settings: dict[str, str], *, effect: int, after: bool, user: str = "", **work: str | float
@@ -38,18 +30,12 @@ class ForkServer:
         steps.unlink(missing_ok=True)
         settings = {**settings, "MEDIAVAULT_STAGING_FOLDER": str(self.staging)}
         order = ChildOrder(settings, user, effect, after, str(steps), **work)  # pyright: ignore[reportArgumentType]
-        print(json.dumps(asdict(order)), file=_pipe(self._process.stdin), flush=True)
-        status = int(_pipe(self._process.stdout).readline())
-        assert status in (0, -signal.SIGKILL), (self._folder / "children.log").read_text()[-4000:]
-        return status, steps.read_text().splitlines() if steps.exists() else []
-
-    def close(self) -> None:
-        _pipe(self._process.stdin).close()
-        self._process.wait(30)
-        _pipe(self._process.stdout).close()
-        self._errors.close()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None
-    return pipe
+        ended = spawner().run(
+            (CHILD, json.dumps(asdict(order))),
+            self._folder,
+            {"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder), "LANG": "C.UTF-8"},
+            within=CHILD_SECONDS,
+            imports=(CHILD,),
+        )
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr[-4000:]
+        return ended.returncode, steps.read_text().splitlines() if steps.exists() else []

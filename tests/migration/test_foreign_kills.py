@@ -5,7 +5,7 @@ without a row, the same command completes the work, nothing is copied twice, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,8 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    nursery = ForkServer(tmp_path_factory.mktemp("nursery"))
-    yield nursery
-    nursery.close()
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> ForkServer:
+    return ForkServer(tmp_path_factory.mktemp("nursery"))
 
 
 @dataclass(slots=True)

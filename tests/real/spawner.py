@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import faulthandler
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -32,7 +33,7 @@ STACKS_SIGNAL = signal.SIGUSR2
 @dataclass(frozen=True, slots=True)
 class Order:
     """A process to start, in a session of its own: module and arguments as after `python -m`, working folder, environment, files for output and
-    errors (appended), file for the exit status."""
+    errors (appended), file for the exit status. `imports` are modules that the spawner imports first, and keeps for later orders."""
 
     program: list[str]
     folder: str
@@ -40,6 +41,7 @@ class Order:
     output: str
     errors: str
     status: str
+    imports: list[str]
 
 
 def serve() -> Order:
@@ -57,6 +59,7 @@ def serve() -> Order:
                 if not line:
                     sys.exit()
                 order = Order(**json.loads(line))
+                _import(order.imports)
                 child = os.fork()
                 if child == 0:
                     return order
@@ -64,6 +67,14 @@ def serve() -> Order:
                 running[ended] = child, Path(order.status)
                 selector.register(ended, selectors.EVENT_READ)
                 print(child, flush=True)
+
+
+def _import(modules: list[str]) -> None:
+    if any(module not in sys.modules for module in modules):
+        for module in modules:
+            importlib.import_module(module)
+        gc.collect()
+        gc.freeze()
 
 
 def _report(ended: int, child: int, status: Path) -> None:

@@ -97,27 +97,41 @@ class Spawner:
         )
 
     def spawn(
-        self, program: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path, errors: Path
+        self,
+        program: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        output: Path,
+        errors: Path,
+        *,
+        imports: Sequence[str] = (),
     ) -> SpawnedProcess:
-        """Start `python -m <program>` in `folder`; its output is appended to the files `output` and `errors`."""
+        """Start `python -m <program>` in `folder`; its output is appended to the files `output` and `errors`. The modules `imports` are
+        imported by the spawner, once."""
         for path in (output, errors):
             path.touch()
         with self._lock:
             self._count += 1
             status = self._folder / str(self._count)
-            order = Order([*program], str(folder), {**environment}, str(output), str(errors), str(status))
+            order = Order([*program], str(folder), {**environment}, str(output), str(errors), str(status), [*imports])
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             print(json.dumps(asdict(order)), file=self._process.stdin, flush=True)
             return SpawnedProcess(int(self._process.stdout.readline()), program, status)
 
     def run(
-        self, program: Sequence[str], folder: Path, environment: Mapping[str, str], *, within: float
+        self,
+        program: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        within: float,
+        imports: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Like `spawn`, and wait for the end. After `within` seconds it is killed; raises `subprocess.TimeoutExpired`."""
         with tempfile.TemporaryDirectory(dir=self._folder) as written:
             output, errors = Path(written, "output"), Path(written, "errors")
-            process = self.spawn(program, folder, environment, output, errors)
+            process = self.spawn(program, folder, environment, output, errors, imports=imports)
             try:
                 status = process.wait(within)
             except subprocess.TimeoutExpired:

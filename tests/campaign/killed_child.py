@@ -1,15 +1,12 @@
-"""`python -m tests.campaign.fork_server`: forks a child process for each order on standard input, with all modules
-already imported.
+"""`python -m tests.campaign.killed_child <order>`: carries out one upload, one removal, one task or one command of a move.
 
-The child carries out one upload, one removal, one task or one command of a move. It kills itself right before or right
-after its n-th effect on catalogue or storage, or a moment after it entered a named step. An order is a line of JSON
-(`ChildOrder`); the answer is the child's exit status. The child writes its steps and results to files.
+The process kills itself right before or right after its n-th effect on catalogue or storage, or a moment after it entered
+a named step. The order is a `ChildOrder` as JSON. Steps and results are written to files. `ForkServer` starts it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import signal
@@ -22,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import tests.real.preloading  # noqa: F401 - for the children
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.schema.records import FileKind
 from app.config import Settings
@@ -189,23 +185,9 @@ async def _process(order: ChildOrder, catalog: Catalog, storage: StorageService)
 
 
 def main() -> None:
-    gc.freeze()  # a garbage collection in a child would copy the memory that it shares with its parent
-    for line in sys.stdin:
-        order = ChildOrder(**json.loads(line))
-        child = os.fork()
-        if child == 0:
-            status = 1
-            os.dup2(
-                sys.stderr.fileno(), sys.stdout.fileno()
-            )  # standard output is for answers only, not for the child's log
-            try:
-                asyncio.run(carry_out(order))
-                status = 0
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        _, ended = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(ended), flush=True)
+    asyncio.run(carry_out(ChildOrder(**json.loads(sys.argv[1]))))
+    sys.stderr.flush()
+    os._exit(0)  # at once: a timer that is to kill the process would delay its end
 
 
 if __name__ == "__main__":
