@@ -4,11 +4,9 @@ command then completes the work: the catalogue is as without the kill, and nothi
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,16 @@ from typing import Any
 import pytest
 
 from tests.immich.conftest import MakeInstallation
-from tests.immich.dying_server import DyingOrder
 from tests.immich.installation import Installation
+from tests.immich.killed_import import DyingOrder
 from tests.immich.playing import Player
 from tests.immich.tables import Generation
 from tests.real.databases import DatabaseFactory, sqlite_path
 from tests.real.notes import Note
-from tests.real.service import ROOT
+from tests.real.spawning import spawner
 
+KILLED_IMPORT = "tests.immich.killed_import"
+RUN_SECONDS = 120.0
 ASSETS = 30
 SHORT_STRIDE = 6
 MOST_TRANSACTIONS = 60
@@ -46,33 +46,23 @@ _COMPARED = {
 }
 
 
-class DyingServer:
-    """The client of `tests.immich.dying_server`."""
+class KilledImports:
+    """Runs `killed_import` in processes that the spawner forks."""
 
     def __init__(self, installation: Installation, folder: Path) -> None:
         self._installation = installation
+        self._folder = folder
         self._count = folder / "count"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.immich.dying_server"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
 
     def run(self, db_url: str, *, is_follow: bool, transaction: int = 0, after: bool = False) -> tuple[int, int]:
         """The exit status (negative: the signal), and the number of transactions."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         own = self._installation
         order = DyingOrder(db_url, own.url, own.media_roots, transaction, after, is_follow, str(self._count))
-        print(json.dumps(asdict(order)), file=self._process.stdin, flush=True)
-        status = int(self._process.stdout.readline())
-        assert status in (0, -signal.SIGKILL)
-        return status, int(self._count.read_text())
-
-    def close(self) -> None:
-        self._process.communicate(timeout=30)
+        environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder), "LANG": "C.UTF-8"}
+        program = (KILLED_IMPORT, json.dumps(asdict(order)))
+        ended = spawner().run(program, self._folder, environment, within=RUN_SECONDS, imports=(KILLED_IMPORT,))
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr[-4000:]
+        return ended.returncode, int(self._count.read_text())
 
 
 @pytest.fixture
@@ -81,27 +71,25 @@ def installation(make_installation: MakeInstallation) -> Installation:
 
 
 @pytest.fixture
-def server(installation: Installation, tmp_path: Path) -> Iterator[DyingServer]:
-    server = DyingServer(installation, tmp_path)
-    yield server
-    server.close()
+def imports(installation: Installation, tmp_path: Path) -> KilledImports:
+    return KilledImports(installation, tmp_path)
 
 
 @pytest.mark.parametrize("is_follow", [False, True], ids=["import", "follow"])
 def test_it_dies_at_every_transaction(
-    installation: Installation, server: DyingServer, database_factory: DatabaseFactory, tmp_path: Path, seed: int,
+    installation: Installation, imports: KilledImports, database_factory: DatabaseFactory, tmp_path: Path, seed: int,
     note: Note, is_follow: bool, *, soak: bool,
 ) -> None:  # fmt: skip
     start = tmp_path / "start.db"
     database_factory.create("sqlite", start)
     if is_follow:
-        assert server.run(f"sqlite:///{start}", is_follow=False)[0] == 0
+        assert imports.run(f"sqlite:///{start}", is_follow=False)[0] == 0
         player = Player(installation, seed)
         for _ in range(25):
             player.play()
     untouched = installation.fingerprint()
     usual = _copy(start, tmp_path / "usual.db")
-    status, transactions = server.run(usual, is_follow=is_follow)
+    status, transactions = imports.run(usual, is_follow=is_follow)
     assert status == 0
     assert 5 < transactions < MOST_TRANSACTIONS
     expected = read_rows(usual)
@@ -113,9 +101,9 @@ def test_it_dies_at_every_transaction(
     for number, after in moments[seed % stride :: stride]:
         killed = _copy(start, tmp_path / "killed.db")
         where = f"{'after' if after else 'before'} transaction {number} of {transactions}"
-        status, _ = server.run(killed, is_follow=is_follow, transaction=number, after=after)
+        status, _ = imports.run(killed, is_follow=is_follow, transaction=number, after=after)
         assert status == -signal.SIGKILL, where
-        assert server.run(killed, is_follow=is_follow)[0] == 0, where
+        assert imports.run(killed, is_follow=is_follow)[0] == 0, where
         found = read_rows(killed)
         for table, rows in expected.items():
             assert found[table] == rows, f"{where}: {table}"

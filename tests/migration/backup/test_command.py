@@ -6,8 +6,6 @@ import gzip
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -20,10 +18,12 @@ from tests.migration.commands import mediavault
 from tests.real.notes import Note
 from tests.real.postgres import Postgres
 from tests.real.service import Service
+from tests.real.spawning import spawner
 from tests.real.stacks import ENGINES, Engine, Stack, Stacks
 from tests.real.uploads import fresh_bytes, uploaded
 from tests.real.waiting import eventually
 
+KILLED_BACKUP = "tests.migration.backup.killed_backup"
 MOST_STEPS = 40
 CAMPAIGN_SECONDS = 240
 """For many processes one after another, on a machine that does other things too."""
@@ -116,22 +116,22 @@ def test_a_library_comes_back_on_a_new_host(service: Service, new_host: Service,
 
 
 def test_one_that_is_killed_leaves_no_half_backup(service: Service, tmp_path: Path, note: Note, stack: Engine) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.migration.backup.enumerated_kills", str(MOST_STEPS)],
-        cwd=service.stack.folder,
-        env={**service.environment, "MEDIAVAULT_BACKUP_KEEP": str(MOST_STEPS)},
-        capture_output=True,
-        text=True,
-        timeout=CAMPAIGN_SECONDS,
-        check=False,
-    )
-
-    *killed, last = [int(line) for line in ended.stdout.splitlines() if line.lstrip("-").isdigit()]
-    assert set(killed) == {-signal.SIGKILL}, ended.stderr
-    assert last == 0, ended.stderr
+    environment = {**service.environment, "MEDIAVAULT_BACKUP_KEEP": str(MOST_STEPS)}
+    killed = 0
+    for step in range(1, MOST_STEPS):
+        program = (KILLED_BACKUP, str(step))
+        ended = spawner().run(
+            program, service.stack.folder, environment, within=CAMPAIGN_SECONDS, imports=(KILLED_BACKUP,)
+        )
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        killed += 1
+    else:
+        raise AssertionError(f"more than {MOST_STEPS} steps")
     found = backups(service.stack)
-    note(f"making a backup died at each of {len(killed)} steps, and left {len(found) - 1} whole ones ({stack})")
-    assert len(killed) > 4
+    note(f"making a backup died at each of {killed} steps, and left {len(found) - 1} whole ones ({stack})")
+    assert killed > 4
     for path in found:
         lines = gzip.decompress(fetch(service, path, tmp_path / "copy").read_bytes()).splitlines()
         assert b'"sha256"' in lines[-1], f"half a backup: {path}"

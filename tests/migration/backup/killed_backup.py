@@ -1,6 +1,4 @@
-"""`python -m tests.migration.backup.enumerated_kills <most>`: runs `mediavault backup create` in child processes. Each
-child kills itself one step later than the previous one, until a child completes. Prints how each ended: 0, or the number of the signal.
-"""
+"""`python -m tests.migration.backup.killed_backup <step>`: runs `mediavault backup create`, and kills itself before the step with this number."""
 
 from __future__ import annotations
 
@@ -11,15 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from app.cli import cli
-from app.health import markers
-from app.migration.backups import backup_format, backup_store
+from app.migration.backups import backup_store
 from app.storage.local.file_writer import PendingFile
-from app.storage.s3 import S3Backend
 from app.storage.s3.protocol.client import S3Client
 from app.storage.service import StorageService
-
-PREPARED = (cli, markers, backup_format, S3Backend)
-"""Imported once, before the children are forked."""
 
 
 class KillCountdown:
@@ -54,22 +47,5 @@ def run_and_die(steps: int) -> None:
     cli(["backup", "create"], standalone_mode=False)
 
 
-def main() -> None:
-    for steps in range(1, int(sys.argv[1])):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                run_and_die(steps)
-                status = 0
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(ended, flush=True)
-        if ended != -signal.SIGKILL:
-            return
-
-
 if __name__ == "__main__":
-    main()
+    run_and_die(int(sys.argv[1]))

@@ -1,7 +1,5 @@
-"""`python -m tests.immich.dying_server`: forks a child process for each order on standard input, with all modules already imported.
-
-The child runs an import, or follows, and kills itself right before or right after its n-th transaction in our catalogue is committed. An order is a
-line of JSON (`DyingOrder`); the answer is the child's exit status and the number of its transactions."""
+"""`python -m tests.immich.killed_import <order>`: runs an import, or follows, and kills itself right before or right after its n-th transaction in
+our catalogue is committed. The order is a `DyingOrder` as JSON; the number of transactions is written to a file."""
 
 from __future__ import annotations
 
@@ -81,21 +79,5 @@ async def carry_out(order: DyingOrder) -> None:
         await catalog.aclose()
 
 
-def main() -> None:
-    for line in sys.stdin:
-        order = DyingOrder(**json.loads(line))
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                asyncio.run(carry_out(order))
-                status = 0
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        _, ended = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(ended), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(carry_out(DyingOrder(**json.loads(sys.argv[1]))))
