@@ -1,5 +1,5 @@
 """A process is killed right before and right after each single effect that an upload, a removal or a task has on
-catalogue and storage, on both stacks. Outside the long campaigns, at every second of these moments: the seed tells with
+catalogue and storage, on both stacks. Outside the long campaigns, at one in four of these moments: the seed tells with
 which to begin.
 
 After each kill, every stored object has a row, a sweep makes catalogue and storage agree exactly, and the operation can
@@ -27,7 +27,7 @@ from tests.real.sweeping import sweep_everything
 from tests.real.uploads import fresh_bytes, upload, uploaded
 
 MANY_EFFECTS = 60
-SHORT_STRIDE = 2
+SHORT_STRIDE = 4
 """Outside the long campaigns, one moment in so many."""
 UPLOADS = {
     ("local", "small"): ["file row begun", "temporary file made", "bytes written", "file flushed", "file named"],

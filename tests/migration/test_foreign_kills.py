@@ -1,4 +1,4 @@
-"""Kills `migrate run` over foreign files, and their adoption, at every single effect (at every second one outside the long campaigns). Afterwards no object is
+"""Kills `migrate run` over foreign files, and their adoption, at every single effect (at one in four outside the long campaigns). Afterwards no object is
 without a row, the same command completes the work, nothing is copied twice, and not a byte of the other program's files has changed.
 """
 
@@ -25,7 +25,7 @@ from tests.real.stacks import Stacks
 from tests.real.waiting import eventually_so
 
 MANY_EFFECTS = 80
-SHORT_STRIDE = 2
+SHORT_STRIDE = 4
 LOCK_SECONDS = 20.0
 COPYING = ["migration begun", "checksums stored", "files planned", "copies begun", "outcomes recorded", "copies kept"]
 COMMANDS = {

@@ -1,4 +1,4 @@
-"""Kills each command of a move at every single effect (at every second one outside the long campaigns), and at random moments. Afterwards no object is without a row, the same command
+"""Kills each command of a move at every single effect (at one in four outside the long campaigns), and at random moments. Afterwards no object is without a row, the same command
 completes the move, and no file is lost, duplicated or changed.
 """
 
@@ -27,7 +27,7 @@ from tests.migration.library import Library
 from tests.real.notes import Note
 
 MANY_EFFECTS = 80
-SHORT_STRIDE = 2
+SHORT_STRIDE = 4
 KILLS = 2
 SOAK_KILLS = 50
 """Kills at random moments, per command and direction."""
