@@ -60,6 +60,11 @@ class ObjectInfo:
     etag: str
 
 
+def is_strong(etag: str) -> bool:
+    """Whether equal tags mean equal bytes (RFC 9110 section 8.8.1), so that `If-Match` accepts the tag (section 13.1.1)."""
+    return not etag.startswith("W/")
+
+
 @dataclass(frozen=True, slots=True)
 class StoredChecksum:
     """A checksum that the store itself computed over the whole object. `size` is in bytes, `crc32` is unsigned."""

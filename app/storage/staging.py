@@ -32,6 +32,7 @@ from app.storage.errors import (
     StoragePermission,
 )
 from app.storage.local.os_errors import raise_storage_errors
+from app.storage.local.syscalls import write_all
 from app.storage.local.threads import ThreadPool
 from app.storage.process_folder import STAGING, ProcessFolder, sweep_dead_folders
 
@@ -234,9 +235,7 @@ class _StagedFile:
 
     def write(self, data: bytes | memoryview) -> None:
         with _staging_errors(self.path):
-            left = memoryview(data)
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            write_all(self._descriptor, [data])
 
     def finish(self, size: int) -> None:
         with _staging_errors(self.path):

@@ -92,12 +92,6 @@ class ExportFolder:
             os.close(root)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def finish_part(descriptor: int, modified: datetime) -> None:
     """Make the bytes durable, with the date. A date that the file system cannot keep is left out."""
     nanoseconds = (modified - _EPOCH) // (datetime.resolution) * 1000

@@ -18,11 +18,12 @@ from app.catalog.browsing.exports import ExportedAsset
 from app.catalog.schema.records import File
 from app.migration.bounded_concurrency import run_in_parallel
 from app.migration.copy_check import ContentHasher, RecordedChecksums
-from app.migration.exports.export_folder import ExportFolder, finish_part, is_full, write_all
+from app.migration.exports.export_folder import ExportFolder, finish_part, is_full
 from app.migration.reports import ProblemList
 from app.migration.step_progress import MoveProgress
 from app.storage.backend import ObjectStream
 from app.storage.errors import StorageError
+from app.storage.local.syscalls import write_all
 from app.storage.local.threads import ThreadPool
 from app.storage.service import StorageService
 
@@ -182,7 +183,7 @@ class Exporter:
             async with read(path) as stream:
                 async for chunk in stream.chunks:
                     digest.update(chunk)
-                    await self._threads.run(write_all, descriptor, chunk)
+                    await self._threads.run(write_all, descriptor, [chunk])
             if not digest.matches(export.recorded):
                 raise _BytesDiffer(f"{path} does not hold the bytes that the catalogue records")
             await self._threads.run(finish_part, descriptor, export.modified)

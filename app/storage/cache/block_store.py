@@ -29,14 +29,12 @@ from app.storage.cache.block_format import (
 from app.storage.cache.folder import SHARD_DIGITS, TEMPORARY_SUFFIX, CacheFolder, occupied_bytes
 from app.storage.cache.open_block import OpenBlock, read_stamp
 from app.storage.crc32 import crc32
-from app.storage.local.syscalls import ConfinedOpener, read_cached
+from app.storage.local.syscalls import ConfinedOpener, read_cached, write_all
 
 TOUCH_SECONDS = 60.0
 """A block that is opened counts as used now, if it does not for the last `TOUCH_SECONDS` already."""
 _VERIFY_BYTES = 1024 * 1024
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW
-_MAX_PIECES = 512
-"""Most pieces of one `writev` (IOV_MAX is 1,024)."""
 
 
 @dataclass(slots=True)
@@ -197,7 +195,7 @@ class BlockStore:
             return False
         is_published = False
         try:
-            _write_all(descriptor, [header, *pieces])
+            write_all(descriptor, [header, *pieces])
             is_published = self._rename(pending, descriptor)
         finally:
             if not is_published:
@@ -283,13 +281,3 @@ def _matches_data(descriptor: int, header: BlockHeader) -> bool:
         checksum = crc32(piece, checksum)
         position += len(piece)
     return checksum == header.data_crc32
-
-
-def _write_all(descriptor: int, pieces: list[bytes]) -> None:
-    left: list[bytes | memoryview] = list(pieces) if len(pieces) <= _MAX_PIECES else [b"".join(pieces)]
-    while left:
-        written = os.writev(descriptor, left)
-        while left and written >= len(left[0]):
-            written -= len(left.pop(0))
-        if left and written:
-            left[0] = memoryview(left[0])[written:]

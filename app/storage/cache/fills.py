@@ -11,7 +11,7 @@ import asyncio
 from contextlib import suppress
 from enum import Enum
 
-from app.storage.backend import ObjectInfo, StorageBackend
+from app.storage.backend import ObjectInfo, StorageBackend, is_strong
 from app.storage.cache.block_format import BLOCK_BYTES, BlockId
 from app.storage.cache.block_store import PendingBlock
 from app.storage.cache.disk import CacheDisk, CacheUnavailable
@@ -183,8 +183,3 @@ class Fills:
                 fill.pieces.append(chunk)
                 fill.notify()
         fill.set_state(FillState.FETCHED)
-
-
-def is_strong(etag: str) -> bool:
-    """Whether equal tags mean equal bytes (RFC 9110 section 8.8.1)."""
-    return not etag.startswith("W/")

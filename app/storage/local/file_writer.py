@@ -19,14 +19,12 @@ from app.storage.errors import InvalidKey, ObjectExists, ObjectIncomplete, Objec
 from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key
 from app.storage.local.os_errors import raise_storage_errors
 from app.storage.local.root_folder import RootFolder
-from app.storage.local.syscalls import rename_noreplace
+from app.storage.local.syscalls import rename_noreplace, write_all
 from app.storage.local.threads import ThreadPool
 
 BACKEND = "local"
 WHOLE_BYTES = 8 * 1024 * 1024
 """The largest object that is held in memory until its commit."""
-MAX_WRITEV_PIECES = 512
-"""Most pieces for one `writev` (IOV_MAX is 1,024); more pieces are joined first."""
 
 _LOCKS_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -83,15 +81,7 @@ class PendingFile:
 
     def write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         with raise_storage_errors(self._key, BACKEND, is_write=True):
-            if len(pieces) > MAX_WRITEV_PIECES:
-                pieces = [b"".join(pieces)]
-            left = list(pieces)
-            while left:
-                done = os.writev(self._descriptor, left)
-                while left and done >= len(left[0]):
-                    done -= len(left.pop(0))
-                if left and done:
-                    left[0] = memoryview(left[0])[done:]
+            write_all(self._descriptor, pieces)
 
     def copy_from(self, source: int, length: int) -> int:
         """Copy up to `length` bytes inside the kernel, at the current offsets of both descriptors; 0 at the end of the source."""

@@ -1,4 +1,4 @@
-"""System calls that Python does not wrap: openat2, renameat2, mincore, and a preadv that reads into a new `bytes`.
+"""System calls that Python does not wrap: openat2, renameat2, mincore, a preadv that reads into a new `bytes`, and a complete writev.
 
 openat2 and renameat2 fall back to plain calls where the kernel, the C library or a sandbox lacks them. Failures raise `OSError`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _AT_FDCWD = -100
@@ -19,6 +19,9 @@ _RESOLVE_BENEATH = 0x08
 _RESOLVE_CACHED = 0x20
 _RENAME_NOREPLACE = 1
 _PYBUF_WRITE = 0x200
+
+_MAX_PIECES = 512
+"""Most pieces of one writev (IOV_MAX is 1,024)."""
 
 _UNSUPPORTED_ERRNOS = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.E2BIG})
 
@@ -193,6 +196,17 @@ def _check_then_rename(folder: int, source: bytes, target_folder: int, target: b
         os.rename(source, target, src_dir_fd=folder, dst_dir_fd=target_folder)
     else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def write_all(descriptor: int, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
+    """Writes the pieces, one after the other, however few bytes one call takes."""
+    left: list[bytes | bytearray | memoryview] = list(pieces) if len(pieces) <= _MAX_PIECES else [b"".join(pieces)]
+    while left:
+        written = os.writev(descriptor, left)
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if left and written:
+            left[0] = memoryview(left[0])[written:]
 
 
 def read_cached(descriptor: int, length: int, offset: int) -> bytes:

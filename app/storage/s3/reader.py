@@ -17,14 +17,13 @@ import aiohttp
 from yarl import URL
 
 from app.config import Settings
-from app.storage.backend import ObjectStream
+from app.storage.backend import ObjectStream, is_strong
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError, StorageUnavailable
 from app.storage.ranges import ByteRange
 from app.storage.s3.content_range import RangeContent, SizeUnknown, check_content_range
 from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
 from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused, translate_s3_error
-from app.storage.s3.protocol.responses import is_strong
 from app.storage.s3.protocol.sdk import find_proxy, make_tls_context
 from app.storage.s3.protocol.signed_links import SignedLinks
 from app.storage.s3.protocol.signing import STALE_CREDENTIAL_CODES, ErrorResponse

@@ -16,6 +16,7 @@ from urllib.parse import unquote_plus
 import aiohttp
 
 from app.config import Settings
+from app.storage.backend import is_strong
 from app.storage.errors import ObjectExists, ObjectNotFound, StorageUnavailable
 from app.storage.s3.protocol import responses
 from app.storage.s3.protocol.capabilities import S3Feature
@@ -343,6 +344,4 @@ def _checksum_field(feature: S3Feature, crc32: str | None) -> OptionalFields | N
 
 
 def _source_match_field(etag: str) -> OptionalFields | None:
-    return (
-        OptionalFields(S3Feature.COPY_SOURCE_MATCH, {"CopySourceIfMatch": etag}) if responses.is_strong(etag) else None
-    )
+    return OptionalFields(S3Feature.COPY_SOURCE_MATCH, {"CopySourceIfMatch": etag}) if is_strong(etag) else None

@@ -105,11 +105,6 @@ def make_etag(etag: str | None, last_modified: datetime | None, size: int) -> st
     return f'W/"{size:x}-{int(last_modified.timestamp()):x}"'
 
 
-def is_strong(etag: str) -> bool:
-    """True for an ETag that `If-Match` accepts (RFC 9110 section 13.1.1)."""
-    return not etag.startswith("W/")
-
-
 def parse_head(answer: Mapping[str, Any], size: int) -> HeadResult:
     """`size` is a separate argument, because some stores do not send it in a HEAD."""
     modified = answer.get("LastModified")
