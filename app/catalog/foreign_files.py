@@ -57,6 +57,13 @@ class ForeignFileRepository:
                     removed.append(path)
         return removed
 
+    async def has_any_below(self, folder: str) -> bool:
+        """Whether a foreign file lies below the folder."""
+        prefix = f"{folder.rstrip('/')}/"
+        is_below = _file.c.is_foreign & (func.substr(_file.c.path, 1, len(prefix)) == prefix)
+        async with self._database.read() as connection:
+            return (await connection.execute(select(_file.c.id).where(is_below).limit(1))).first() is not None
+
     async def count(self) -> tuple[int, int]:
         """How many foreign files there are, and their bytes."""
         statement = select(func.count(), func.coalesce(func.sum(_file.c.size), 0)).where(_file.c.is_foreign)

@@ -46,6 +46,7 @@ def immich_adopt(
     async def adopt(catalog: Catalog) -> AdoptionReport:
         if database_url is not None:
             await _require_stopped(database_url)
+        await _require_markers(catalog)
         count, size = await catalog.foreign_files.count()
         _confirm(count, size, confirm)
         return await _adopt(settings, catalog, quiet=as_json)
@@ -64,6 +65,16 @@ async def _require_stopped(database_url: str) -> None:
 
     try:
         await require_stopped(database_url)
+    except ImmichError as error:
+        fail(str(error))
+
+
+async def _require_markers(catalog: Catalog) -> None:
+    from app.immich.import_run import SOURCE_NAME  # noqa: PLC0415 - slow to import
+    from app.immich.markers import require_markers  # noqa: PLC0415
+
+    try:
+        await require_markers(catalog, SOURCE_NAME)
     except ImmichError as error:
         fail(str(error))
 

@@ -27,6 +27,10 @@ class MediaRootAbsent(InvalidMediaRoot, NotReady):
     """The folder of `--media-root` is not there: it may be below a disk that is not mounted."""
 
 
+class MarkerMissing(ImmichError):
+    """A folder of Immich's has no marker: it is not mounted, or it is another one."""
+
+
 class ImportRefused(ImmichError):
     """The installation is in a state in which nothing is imported; the message says what to do."""
 

@@ -18,6 +18,7 @@ from app.catalog.schema.import_records import ImportedAsset, ImportPhase, Import
 from app.immich.accounts import AccountImport
 from app.immich.asset_pages import AssetPage, AssetPages
 from app.immich.errors import AnotherRun, ImportRefused
+from app.immich.markers import record_media_location
 from app.immich.media_roots import MediaRoots
 from app.immich.plan import Progress, find_refusals
 from app.immich.problems import ProblemKind, ProblemLog
@@ -137,6 +138,7 @@ class ImmichImport:
         if not self._options.dry_run:
             for root in self._roots.host_paths:
                 await self._catalog.foreign_files.add_root(root)
+            await record_media_location(self._catalog, await self._reader.read_media_location())
 
     async def _begin(self) -> ImportSource:
         """The interrupted run, if it looked at the same folders and users; else a new one."""

@@ -156,6 +156,11 @@ async def test_the_command_asks_and_looks_for_immich(library: Library, tree: For
     status, said = await run("--without-database", "--confirm", "adopt 9")
     assert (status, "not confirmed" in said) == (2, True)
     assert (await run())[0] == 2
+    marker = tree.root / "library" / ".immich"
+    await asyncio.to_thread(marker.rename, tree.root / "aside")
+    status, said = await run("--without-database", "--confirm", "adopt 10")
+    assert (status, f"no marker (.immich) of Immich's in {marker.parent}: " in said) == (2, True)
+    await asyncio.to_thread((tree.root / "aside").rename, marker)
     assert (await library.catalog.foreign_files.count())[0] == 10
     status, said = await run("--without-database", "--confirm", "adopt 10")
     assert (status, json.loads(said)["files"]) == (0, 10)
