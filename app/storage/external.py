@@ -1,11 +1,12 @@
 """Read-only access to files that are not ours, anywhere on the local disks: those of external libraries, and foreign files.
 
-Their owner may change them at any time. Links in libraries are followed, below their roots; links in foreign paths never. A read keeps its file open, and raises `ObjectChanged` before the last chunk when the file was
-edited meanwhile (device, inode, size or modification time differ).
+Their owner may change them at any time. Links in libraries are followed, below their roots; links in foreign paths never. A read keeps its
+file open, and raises `ObjectChanged` before the last chunk when the file was edited meanwhile (device, inode, size or modification time
+differ).
 
-A disk may hang, as a network share does when its server is unreachable. Each import path and each foreign root has its own threads. A call that takes longer
-than `CALL_TIMEOUT_SECONDS` raises `StorageUnavailable`; while `MAX_STUCK_CALLS` calls hang, further calls for the same import path fail at
-once. Other libraries are not affected.
+A disk may hang, as a network share does when its server is unreachable. Each import path and each foreign root has its own threads. A call
+that takes longer than `CALL_TIMEOUT_SECONDS` raises `StorageUnavailable`; while `MAX_STUCK_CALLS` calls hang, further calls for the same
+import path fail at once. Other libraries are not affected.
 """
 
 from __future__ import annotations
@@ -96,12 +97,14 @@ class ExternalFiles:
     def read_stream(
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
+        """Without windows: sendfile(2) hands on pages of the file, not copies. An edit in place, after the last check and before the client
+        has received them, would change the bytes that it gets."""
         return FileReadContext(lambda: self._open(path), external_etag, byte_range, if_match, check_unchanged=True)
 
     @asynccontextmanager
     async def open_descriptor_path(self, path: str, size: int | None = None) -> AsyncGenerator[Path]:
-        """Opens `path`, and yields a path of the open descriptor, which cannot be redirected to another file (see `_PROC_SELF_FD`). `size` is
-        the expected size in bytes. Raises `ObjectChanged` where the size differs, and the errors of `head`."""
+        """Opens `path`, and yields a path of the open descriptor, which cannot be redirected to another file (see `_PROC_SELF_FD`). `size`
+        is the expected size in bytes. Raises `ObjectChanged` where the size differs, and the errors of `head`."""
         file = await self._open(path)
         try:
             status = require_regular_file(file)
