@@ -82,10 +82,10 @@ class ReadOrigin:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStream:
-    """An open read. `served` is the range that is served, with both ends filled in; None for an empty object that is read whole.
-    `chunks` yields at most `MAX_CHUNK_BYTES` at a time, never an empty chunk, and in total exactly `served`. A body that ends
-    early raises. `windows`, where the file can be sent without a copy, yields the same bytes as windows of at most `WINDOW_BYTES`, or as
-    chunks where they are in no file yet; a reader takes either. `origin` is that of each chunk in turn; None for a backend without a cache."""
+    """An open read. `served` is the range that is served, with both ends filled in; None for an empty object that is read whole. `chunks`
+    yields at most `MAX_CHUNK_BYTES` at a time, never an empty chunk, and in total exactly `served`. A body that ends early raises.
+    `windows`, where the file can be sent without a copy, yields the same bytes as windows of at most `WINDOW_BYTES`, or as chunks where
+    they are in no file yet; a reader takes either. `origin` is that of each chunk in turn; None for a backend without a cache."""
 
     info: ObjectInfo
     served: ByteRange | None

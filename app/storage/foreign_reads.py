@@ -118,8 +118,8 @@ class ForeignReads:
         return self.find_copy is None or (known is not None and known[1] is None and known[0] > time.monotonic())
 
     async def find(self, path: str) -> tuple[str, int] | None:
-        """The path of the copy and the size; None where there is no copy. Remembered for `LOOKUP_SECONDS`, and longer while the lookup fails.
-        Raises `CopyLookupFailed` where nothing is remembered."""
+        """The path of the copy and the size; None where there is no copy. Remembered for `LOOKUP_SECONDS`, and longer while the lookup
+        fails. Raises `CopyLookupFailed` where nothing is remembered."""
         if self.find_copy is None:
             return None
         known = self._found.get(path)

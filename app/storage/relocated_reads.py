@@ -32,8 +32,9 @@ class ObjectReader(Protocol):
 async def read_across_moves(
     reader: ObjectReader, path: str, opened: ObjectStream, chunks: AsyncIterator[PieceT], locate: PathLookup
 ) -> AsyncGenerator[PieceT | bytes]:
-    """Yields `chunks`, the chunks or windows of `opened`, a read of `path`. After a failed read it continues at the path that `locate` returns. The caller
-    closes the generator. Raises the read's error where the file has not moved, or has moved more than `MAX_RELOCATIONS` times."""
+    """Yields `chunks`, the chunks or windows of `opened`, a read of `path`. After a failed read it continues at the path that `locate`
+    returns. The caller closes the generator. Raises the read's error where the file has not moved, or has moved more than `MAX_RELOCATIONS`
+    times."""
     served = opened.served
     if served is None or served.last is None:
         return

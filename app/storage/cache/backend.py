@@ -34,8 +34,8 @@ class Invalidate(Protocol):
 
 
 class InvalidatingBackend:
-    """See `StorageBackend` for each method. Blocks are removed after the store has answered, whatever it has answered: what is fetched from then
-    on is the new state."""
+    """See `StorageBackend` for each method. Blocks are removed after the store has answered, whatever it has answered: what is fetched from
+    then on is the new state."""
 
     def __init__(self, cache: ReadCache) -> None:
         self._cache = cache
@@ -147,7 +147,8 @@ class CachedBackend(InvalidatingBackend):
         return CachedRead(self._cache, key, byte_range, if_match)
 
     def read_from_memory(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
-        """Reads a cached block, or two that follow each other, from the page cache. Every failure returns None: `read_stream` meets it again."""
+        """Reads a cached block, or two that follow each other, from the page cache. Every failure returns None: `read_stream` meets it
+        again."""
         first, last = byte_range.first, byte_range.last
         if last is None or last >= size or not self._cache.disk.may_read:
             return None

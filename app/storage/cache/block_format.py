@@ -1,7 +1,7 @@
 """The format of a block file: a header that tells which bytes of which version of which object follow, then these bytes. Pure: no I/O.
 
-The CRC-32 of the bytes is in the header, and the header ends with its own CRC-32. A file that is torn, truncated, flipped or foreign differs
-from at least one of them, from the file's length, or from the object that is asked for.
+The CRC-32 of the bytes is in the header, and the header ends with its own CRC-32. A file that is torn, truncated, flipped or foreign
+differs from at least one of them, from the file's length, or from the object that is asked for.
 """
 
 from __future__ import annotations

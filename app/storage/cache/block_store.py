@@ -1,8 +1,8 @@
 """`BlockStore`: reads, writes and removes the block files of a `CacheFolder`. All calls block and raise OSError.
 
-A block is written to a temporary file, which is its lock too (flock): who holds it fetches the block, for all processes of the host. The rename
-that makes a block visible fails where the temporary file was removed meanwhile. So `remove_object` also stops the writers that began before
-it: their bytes may be those of a deleted object.
+A block is written to a temporary file, which is its lock too (flock): who holds it fetches the block, for all processes of the host. The
+rename that makes a block visible fails where the temporary file was removed meanwhile. So `remove_object` also stops the writers that began
+before it: their bytes may be those of a deleted object.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class PendingBlock:
         self._lock = threading.Lock()
 
     def take(self) -> int:
-        """The descriptor, which the caller closes, however long another thread has given up waiting for it; -1 where it was taken before."""
+        """The descriptor, which the caller closes, however long another thread has given up waiting for it; -1 where it was taken
+        before."""
         with self._lock:
             descriptor, self.descriptor = self.descriptor, -1
             return descriptor
@@ -172,8 +173,8 @@ class BlockStore:
         return usage is not None and usage + size <= self.limit and self.folder.free_space() - size >= self.reserve
 
     def publish(self, pending: PendingBlock, info: ObjectInfo, pieces: Sequence[bytes]) -> bool:
-        """Writes the block's bytes and makes it visible. False where it was not cached: there is no room, the object was removed meanwhile, or
-        the block was abandoned before."""
+        """Writes the block's bytes and makes it visible. False where it was not cached: there is no room, the object was removed meanwhile,
+        or the block was abandoned before."""
         descriptor = pending.take()
         if descriptor < 0:
             return False

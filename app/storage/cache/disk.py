@@ -1,7 +1,7 @@
 """`CacheDisk`: the block store for the event loop. A disk that fails, is full or hangs never fails a read: it is left alone for a while.
 
-Calls that may wait are made in threads of their own, and given up after `TIMEOUT_SECONDS`. After a failed read nothing is asked of the disk for
-`PAUSE_SECONDS`; after a failed write nothing is written to it.
+Calls that may wait are made in threads of their own, and given up after `TIMEOUT_SECONDS`. After a failed read nothing is asked of the disk
+for `PAUSE_SECONDS`; after a failed write nothing is written to it.
 """
 
 from __future__ import annotations

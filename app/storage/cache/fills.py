@@ -1,8 +1,8 @@
 """`Fills`: fetches blocks from the store and puts them into the cache, each once however many readers ask for it.
 
-Readers in this process take the bytes as they arrive; those of other processes wait until the block is there. A fetch goes at the store's pace,
-not at a reader's, and to its end when the readers leave. The blocks that are being fetched are in memory; `MAX_FILLS` bounds them. A reader that finds
-no room there reads from the store itself.
+Readers in this process take the bytes as they arrive; those of other processes wait until the block is there. A fetch goes at the store's
+pace, not at a reader's, and to its end when the readers leave. The blocks that are being fetched are in memory; `MAX_FILLS` bounds them. A
+reader that finds no room there reads from the store itself.
 """
 
 from __future__ import annotations

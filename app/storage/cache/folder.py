@@ -31,8 +31,8 @@ _USAGE_MAGIC = b"mvusage1"
 class CacheFolder:
     """Makes the folder where it is missing.
 
-    The descriptors are closed with the last reference: a call in a thread that nobody waits for any more still uses them, and the number of a
-    closed one may be another folder's by then.
+    The descriptors are closed with the last reference: a call in a thread that nobody waits for any more still uses them, and the number of
+    a closed one may be another folder's by then.
     """
 
     def __init__(self, root: Path) -> None:
@@ -60,8 +60,8 @@ class CacheFolder:
         return os.fstat(self.descriptor).st_nlink == 0
 
     def never_waits(self) -> bool:
-        """True for a file system that tells what is in memory (RWF_NOWAIT), as those of local disks do: a few calls for an open file never wait
-        there. On network file systems and FUSE each call may ask a server."""
+        """True for a file system that tells what is in memory (RWF_NOWAIT), as those of local disks do: a few calls for an open file never
+        wait there. On network file systems and FUSE each call may ask a server."""
         return NowaitSupport().detect(self._usage, 0)
 
     def read_usage(self) -> int | None:

@@ -1,7 +1,8 @@
 """`OpenBlock`: a verified block file, open for reading. `OpenBlocks`: those that were read a moment ago, for a film's next range.
 
-A block is verified when it is opened. Afterwards its size and times are compared with each read, since a write to the file changes them: a block
-that differs is verified anew. A file whose last change is very recent could be changed again without a new time, and is not kept open.
+A block is verified when it is opened. Afterwards its size and times are compared with each read, since a write to the file changes them: a
+block that differs is verified anew. A file whose last change is very recent could be changed again without a new time, and is not kept
+open.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class OpenBlock:
     def __init__(
         self, descriptor: int, block: BlockId, header: BlockHeader, stamp: FileStamp, *, never_waits: bool
     ) -> None:
-        """`stamp` was read before the block was verified. With `never_waits` (see `CacheFolder.never_waits`) the event loop's thread may look
-        at the file; otherwise each call belongs in another thread, and `close_descriptor` is set to what closes it in one."""
+        """`stamp` was read before the block was verified. With `never_waits` (see `CacheFolder.never_waits`) the event loop's thread may
+        look at the file; otherwise each call belongs in another thread, and `close_descriptor` is set to what closes it in one."""
         self.never_waits = never_waits
         self.close_descriptor: Callable[[int], object] = os.close
         self._users = 1

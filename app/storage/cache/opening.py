@@ -21,8 +21,8 @@ LONGEST_WAIT_SECONDS = 10.0
 async def open_cache(
     settings: Settings, folder: Path, store: StorageBackend, metrics: ProcessMetrics | None
 ) -> tuple[InvalidatingBackend, CachedBackend]:
-    """The store, for all that does not read through the cache, and for reads through it. Never raises: where the folder cannot be used, reads
-    come from the store, and the folder is tried again later."""
+    """The store, for all that does not read through the cache, and for reads through it. Never raises: where the folder cannot be used,
+    reads come from the store, and the folder is tried again later."""
     location = f"{settings.s3_endpoint or settings.s3_region}/{settings.s3_bucket}/{settings.s3_prefix}"
     disk = CacheDisk(folder, limit=settings.cache_size, reserve=settings.cache_reserve)
     await disk.open()

@@ -30,7 +30,8 @@ _MAX_RETRIES = 2
 
 @dataclass(slots=True)
 class LookupCounts:
-    """Blocks that reads asked for: `hits` were in the cache, `misses` were fetched and cached, `bypasses` came from the store, and were not."""
+    """Blocks that reads asked for: `hits` were in the cache, `misses` were fetched and cached, `bypasses` came from the store, and were
+    not."""
 
     hits: int = 0
     misses: int = 0
@@ -132,7 +133,8 @@ class CachedRead:
         return ObjectStream(info, served, chunks, windows, self._origin)
 
     async def _find_part(self, index: int) -> OpenBlock | Fill | None:
-        """The block, or its fetch, which has begun to receive bytes; None where the store has to be read. An open block is released by the caller."""
+        """The block, or its fetch, which has begun to receive bytes; None where the store has to be read. An open block is released by the
+        caller."""
         cache, opened, fill = self._cache, None, None
         self._origin.is_cached = False
         try:

@@ -308,8 +308,8 @@ class LocalBackend:
                 await self._workers.run_uncancelled(pending.abort)
 
     def _make_windows(self, file: OpenFile, status: os.stat_result, served: ByteRange) -> FileWindows | None:
-        """Only for ranges of more than one chunk, where reads that never wait are supported: on network file systems sendfile(2) may ask the
-        server, wherever the bytes are."""
+        """Only for ranges of more than one chunk, where reads that never wait are supported: on network file systems sendfile(2) may ask
+        the server, wherever the bytes are."""
         if served.length <= CHUNK_BYTES or not self._nowait_support.detect(file.descriptor, served.first):
             return None
         if not may_look_up(file.descriptor, status) or not self._sendfile_support.check(file.descriptor, served.first):

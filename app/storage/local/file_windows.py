@@ -1,7 +1,7 @@
 """Windows of an open file, for sendfile(2): the bytes of a range without a copy of them in this process.
 
-Sending bytes that are not in the page cache waits for the disk. So a window is looked up in the page cache before it is yielded, and read in
-a thread where a part of it is missing. A slow client may take a window after its bytes have left the page cache: the sender asks again.
+Sending bytes that are not in the page cache waits for the disk. So a window is looked up in the page cache before it is yielded, and read
+in a thread where a part of it is missing. A slow client may take a window after its bytes have left the page cache: the sender asks again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class SendfileSupport:
         self.is_supported: bool | None = None
 
     def check(self, descriptor: int, offset: int) -> bool:
-        """Whether the open file can be sent from `offset` on, and the kernel tells this process which of its bytes are in the page cache."""
+        """Whether the open file can be sent from `offset` on, and the kernel tells this process which of its bytes are in the page
+        cache."""
         if self.is_supported is None:
             self.is_supported = _try_sendfile(descriptor, offset)
         return bool(self.is_supported)

@@ -171,7 +171,8 @@ class LocalWriter:
         return self._size
 
     async def open(self) -> None:
-        """Make the temporary file; of a small object, whose size is known, only the commit makes it. Raises `ObjectExists`, `StorageFull`, …"""
+        """Make the temporary file; of a small object, whose size is known, only the commit makes it. Raises `ObjectExists`, `StorageFull`,
+        …"""
         if self._expected is None or self._expected > WHOLE_BYTES:
             self._pending = await self._threads.acquire(self._create, PendingFile.abort)
 

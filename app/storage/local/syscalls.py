@@ -212,9 +212,9 @@ def write_all(descriptor: int, pieces: Sequence[bytes | bytearray | memoryview])
 def read_cached(descriptor: int, length: int, offset: int) -> bytes:
     """Reads up to `length` bytes at `offset`, at least one, from the page cache; b"" at the end of the file.
 
-    Never waits for the disk: fails with EAGAIN (`BlockingIOError`) where the first byte is not in memory, with EOPNOTSUPP where the file system
-    cannot tell. Reads into a new `bytes`, as C code does: 256 KiB take 19 us, with a `bytearray` (which is
-    zeroed first) 24, with a `bytearray` copied to `bytes` 32. The writable view is gone before the `bytes` is returned.
+    Never waits for the disk: fails with EAGAIN (`BlockingIOError`) where the first byte is not in memory, with EOPNOTSUPP where the file
+    system cannot tell. Reads into a new `bytes`, as C code does: 256 KiB take 19 us, with a `bytearray` (which is zeroed first) 24, with a
+    `bytearray` copied to `bytes` 32. The writable view is gone before the `bytes` is returned.
     """
     data = _new_bytes(None, length)
     got = os.preadv(descriptor, [_view_of(_address_of(data), length, _PYBUF_WRITE)], offset, RWF_NOWAIT)

@@ -85,8 +85,8 @@ class ThreadPool:
 
 class TimeoutThreadPool(ThreadPool):
     """Threads for calls to one disk that may hang. Waiting for a call raises `OSError` with `ETIMEDOUT` after `timeout_seconds`. While
-    `max_stuck_calls` or more calls have run for longer than that, `submit` raises the same error at once. When one of them returns, calls are
-    accepted again."""
+    `max_stuck_calls` or more calls have run for longer than that, `submit` raises the same error at once. When one of them returns, calls
+    are accepted again."""
 
     def __init__(self, name: str, max_threads: int, timeout_seconds: float, max_stuck_calls: int) -> None:
         self._executor = DaemonExecutor(name, max_threads)

@@ -1,5 +1,5 @@
-"""A process that fills, reads, removes and evicts blocks of a few objects in the folder that it is given, until it is killed. It ends with an error
-where a block has other bytes than its version."""
+"""A process that fills, reads, removes and evicts blocks of a few objects in the folder that it is given, until it is killed. It ends with
+an error where a block has other bytes than its version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`open_service`: opens storages on one bucket prefix and one cache folder, through a proxy that records requests; as many processes would."""
+"""`open_service`: opens storages on one bucket prefix and one cache folder, through a proxy that records requests; as many processes
+would."""
 
 from __future__ import annotations
 

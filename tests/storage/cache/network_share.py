@@ -18,8 +18,8 @@ _HANG_SECONDS = 30.0
 
 
 class NetworkShare:
-    """From now on the file system of `folder` has no reads that never wait. Calls for files that are open in it, and for names relative to them,
-    are recorded where the current thread makes them; other threads wait until `answers` is set."""
+    """From now on the file system of `folder` has no reads that never wait. Calls for files that are open in it, and for names relative to
+    them, are recorded where the current thread makes them; other threads wait until `answers` is set."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers = threading.Event()

@@ -1,4 +1,5 @@
-"""Reads through the cache: what is cached needs no store, what is damaged or gone is never answered from it, and no failure of it fails a read."""
+"""Reads through the cache: what is cached needs no store, what is damaged or gone is never answered from it, and no failure of it fails a
+read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Processes that share one folder are killed in the middle of fills, removals and evictions: no block ever has other bytes than its version."""
+"""Processes that share one folder are killed in the middle of fills, removals and evictions: no block ever has other bytes than its
+version."""
 
 from __future__ import annotations
 

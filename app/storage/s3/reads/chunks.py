@@ -1,4 +1,5 @@
-"""`ReadChunks`: the bytes of one read, over as many requests as it takes: connections break, and are given to others (`ReadConnections`)."""
+"""`ReadChunks`: the bytes of one read, over as many requests as it takes: connections break, and are given to others
+(`ReadConnections`)."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ from app.storage.s3.reads.connections import ReadConnection
 
 MAX_CONTINUATIONS = 3
 FIRST_PAGE_BYTES = CHUNK_BYTES
-"""What a read asks for at once after its slow client has cost it the connection: so little that it arrives whole, and the connection is free
-while the client takes it. Each page is twice as long as the one before."""
+"""What a read asks for at once after its slow client has cost it the connection: so little that it arrives whole, and the connection is
+free while the client takes it. Each page is twice as long as the one before."""
 
 
 class RangeReader(Protocol):

@@ -1,8 +1,8 @@
 """`ReadConnections`: shares the connections to the store between the accounts for which objects are read.
 
-A free connection goes to the waiting account that has the fewest. While somebody waits, connections are also taken away: at once from a read
-whose client does not take what was read, and at the next chunk from an account that has more than the one that waits, or from a read that has
-had its turn. Such a read goes on over another connection, at the byte where it was.
+A free connection goes to the waiting account that has the fewest. While somebody waits, connections are also taken away: at once from a
+read whose client does not take what was read, and at the next chunk from an account that has more than the one that waits, or from a read
+that has had its turn. Such a read goes on over another connection, at the byte where it was.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class ReadConnections:
 
     @property
     def has_spare(self) -> bool:
-        """True where one more read of the current task's account takes nothing from anybody: nobody waits, and half of all connections, and of
-        those that the account may have, are free."""
+        """True where one more read of the current task's account takes nothing from anybody: nobody waits, and half of all connections, and
+        of those that the account may have, are free."""
         is_free = not self._waiting and len(self._held) < self.limit // 2
         return is_free and self._counts[find_reading_account()] < self._account_limit // 2
 
