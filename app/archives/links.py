@@ -59,12 +59,14 @@ class ArchiveLinkService:
         name: str,
         lifetime: timedelta,
         credential_id: UUID | None = None,
+        *,
+        with_locked: bool = True,
     ) -> tuple[str, OpenedLink]:
         """Create a link; returns its token and its archive. The catalogue stores only a hash of the token.
 
-        `credential_id`: the link also ends when this API key or session ends. Raises `NotFound`, `NotArchivable`.
+        `credential_id`: the link also ends when this API key or session ends. `with_locked`: see `ArchivePlanner`. Raises `NotFound`, `NotArchivable`.
         """
-        manifest = await self._planner.build_manifest(owner_id, asset_ids)
+        manifest = await self._planner.build_manifest(owner_id, asset_ids, with_locked=with_locked)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         packed = await asyncio.to_thread(manifest.pack)
         expires_at = datetime.now(UTC) + lifetime

@@ -20,7 +20,7 @@ from app.archives.zip_layout import ZipLayout
 from app.catalog.catalog import Catalog
 from app.catalog.downloads.download_parts import MemberNames, compute_part_digest
 from app.catalog.errors import NotFound
-from app.catalog.schema.records import Asset, FileKind
+from app.catalog.schema.records import Asset, FileKind, Visibility
 from app.storage.service import StorageService
 
 PLANNED_NAMES_LIFETIME = timedelta(days=1)
@@ -36,16 +36,19 @@ class ArchivePlanner:
         self._read_ahead = read_ahead or ReadAheadBudget()
         self.lost_members = LostMemberCounter()
 
-    async def plan_archives(self, owner_id: UUID, asset_ids: Iterable[UUID] | None, limit: int) -> list[PlannedArchive]:
+    async def plan_archives(
+        self, owner_id: UUID, asset_ids: Iterable[UUID] | None, limit: int, *, with_locked: bool = True
+    ) -> list[PlannedArchive]:
         """Split a selection into archives of at most `limit` bytes. Motion parts of live photos are added.
 
-        `asset_ids` None: all assets of the owner except those in the trash, hidden or locked. Raises `NotFound`, `NotArchivable`.
+        `asset_ids` None: all assets of the owner except those in the trash, hidden or locked. `with_locked` false: a locked one is as one
+        that is not there. Raises `NotFound`, `NotArchivable`.
         """
         if asset_ids is None:
             assets = await self._catalog.assets.get_all_visible(owner_id)
             await self._require_mounted(assets)
         else:
-            assets = await self._load_assets(owner_id, asset_ids)
+            assets = await self._load_assets(owner_id, asset_ids, with_locked=with_locked)
         groups = await self._add_motion_parts(owner_id, assets)
         sized = ([(asset.id, _original_size(asset)) for asset in group] for group in groups)
         parts = await asyncio.to_thread(lambda: list(split_by_size(sized, limit)))
@@ -57,10 +60,10 @@ class ArchivePlanner:
             await self._catalog.download_parts.store_parts(owner_id, names, datetime.now(UTC) + PLANNED_NAMES_LIFETIME)
         return parts
 
-    async def build_manifest(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> Manifest:
+    async def build_manifest(self, owner_id: UUID, asset_ids: Iterable[UUID], *, with_locked: bool = True) -> Manifest:
         """The manifest of an archive of these assets, in this order. Uses the names that `plan_archives` assigned, if these assets are one
-        of its archives. Raises `NotFound`, `NotArchivable`."""
-        assets = await self._load_assets(owner_id, asset_ids)
+        of its archives. `with_locked` as there. Raises `NotFound`, `NotArchivable`."""
+        assets = await self._load_assets(owner_id, asset_ids, with_locked=with_locked)
         names = await self._load_planned_names(owner_id, [asset.id for asset in assets])
         return await asyncio.to_thread(_freeze_manifest, assets, names)
 
@@ -84,10 +87,11 @@ class ArchivePlanner:
             outages=self._catalog.outages,
         )
 
-    async def _load_assets(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> list[Asset]:
+    async def _load_assets(self, owner_id: UUID, asset_ids: Iterable[UUID], *, with_locked: bool) -> list[Asset]:
         unique_ids = list(dict.fromkeys(asset_ids))
         owned = await self._catalog.assets.get_many_owned(owner_id, unique_ids)
-        missing = [asset_id for asset_id in unique_ids if asset_id not in owned]
+        shown = {each.id for each in owned.values() if with_locked or each.visibility is not Visibility.LOCKED}
+        missing = [asset_id for asset_id in unique_ids if asset_id not in shown]
         if missing:
             raise NotFound("asset", missing)
         assets = [_require_archivable(owned[asset_id]) for asset_id in unique_ids]

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.catalog.accounts.api_keys_and_sessions import ApiKeyRepository, SessionRepository
+from app.catalog.accounts.immich_sessions import ImmichSessionRepository
 from app.catalog.accounts.persons import PersonRepository
 from app.catalog.accounts.sign_in_tokens import SignInTokenRepository
 from app.catalog.accounts.user_removal import UserRemovalRepository
@@ -71,6 +72,7 @@ class Catalog:
         self.user_removal = UserRemovalRepository(database)
         self.api_keys = ApiKeyRepository(database)
         self.sessions = SessionRepository(database)
+        self.immich_sessions = ImmichSessionRepository(database)
         self.sign_in_tokens = SignInTokenRepository(database)
         self.files = FileRepository(database)
         self.foreign_files = ForeignFileRepository(database)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -175,6 +176,9 @@ async def _run_import(
     """Everything, or, with `compare_after`, what has changed."""
     from app.immich.import_run import SOURCE_NAME, ImmichImport  # noqa: PLC0415 - slow to import
 
+    settings = load_settings_with_logging()
+    options = replace(options, accept_sessions=settings.immich_sessions)
+
     async def work(catalog: Catalog) -> ImportReport:
         folders = media_roots
         if not folders and (source := await catalog.import_sources.get(SOURCE_NAME)) is not None:
@@ -189,7 +193,7 @@ async def _run_import(
 
         return await _call_with_source(database_url, folders, run)
 
-    return await call_with_catalog(load_settings_with_logging(), work)
+    return await call_with_catalog(settings, work)
 
 
 async def _call_with_source(
@@ -237,6 +241,7 @@ def _print_import(report: ImportReport, *, as_json: bool, would: bool = False) -
         typer.echo("nothing was written; an import would have done this:")
     typer.echo(
         f"{report.users} users, {report.api_keys} API keys, {report.libraries} external libraries, {report.persons} persons"
+        + (f", {report.sessions} sessions" if report.sessions else "")
     )
     typer.echo(
         f"assets: {report.new} new, {report.changed} changed, {report.unchanged} unchanged, {report.trashed} to the trash, "

@@ -49,6 +49,7 @@ def immich_adopt(
         await _require_markers(catalog)
         count, size = await catalog.foreign_files.count()
         _confirm(count, size, confirm)
+        await catalog.immich_sessions.delete_all()
         return await _adopt(settings, catalog, quiet=as_json)
 
     report = run_command(call_with_catalog(settings, adopt))

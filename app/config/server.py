@@ -104,6 +104,11 @@ class ServerSettings(BaseSettings):
         le=65535,
     )
     session_days: int = setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
+    immich_sessions: bool = setting(
+        "MEDIAVAULT_IMMICH_SESSIONS",
+        False,
+        "Whether who is logged in to an Immich that was taken over may view and download here; see docs/beside-immich.md.",
+    )
 
     @field_validator("processes")
     @classmethod

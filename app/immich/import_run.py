@@ -22,6 +22,7 @@ from app.immich.markers import record_media_location
 from app.immich.media_roots import MediaRoots
 from app.immich.plan import Progress, find_refusals
 from app.immich.problems import ProblemKind, ProblemLog
+from app.immich.sessions import import_sessions
 from app.immich.source.reader import PAGE_ROWS, SourceReader
 from app.immich.vanished import trash_deleted, trash_vanished
 
@@ -36,12 +37,13 @@ FOLLOW_OVERLAP = timedelta(minutes=15)
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
     """`users`: email addresses; None: all users. `accept_moves`: of moves that Immich has not finished, take whichever path holds the file.
-    `accept_vanished`: however many assets Immich has no more, they go to the trash."""
+    `accept_vanished`: however many assets Immich has no more, they go to the trash. `accept_sessions`: logins at Immich hold here, too."""
 
     users: tuple[str, ...] | None = None
     dry_run: bool = False
     accept_moves: bool = False
     accept_vanished: bool = False
+    accept_sessions: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class ImportReport:
     api_keys: int = 0
     libraries: int = 0
     persons: int = 0
+    sessions: int = 0
     new: int = 0
     changed: int = 0
     unchanged: int = 0
@@ -61,7 +64,7 @@ class ImportReport:
 
     def to_json(self) -> dict[str, object]:
         names = (
-            "users", "api_keys", "libraries", "persons", "new", "changed", "unchanged", "skipped", "trashed",
+            "users", "api_keys", "libraries", "persons", "sessions", "new", "changed", "unchanged", "skipped", "trashed",
         )  # fmt: skip
         return {**{name: getattr(self, name) for name in names}, "problems": self.problems.to_json()}
 
@@ -162,6 +165,9 @@ class ImmichImport:
         if not is_dry:
             self.report.api_keys = await accounts.import_keys(self._owners)
             self.report.persons = await accounts.import_persons(self._owners, since)
+            self.report.sessions = await import_sessions(
+                self._catalog, self._reader, self._owners, self.report.problems, accept=self._options.accept_sessions
+            )
 
     async def _import_assets(self, after: UUID | None) -> None:
         self._progress.begin("assets", await self._reader.count_assets(self._owners))

@@ -107,6 +107,7 @@ class Sweeper:
         self._storage = storage
         self._check_media_location = check_media_location
         self._trash_age = timedelta(days=settings.trash_days) if settings.trash_days else None
+        self._accepts_immich_sessions = settings.immich_sessions
         self._housekeeping_due = 0.0
         self._task = PeriodicTask(
             "the sweep",
@@ -143,6 +144,10 @@ class Sweeper:
 
     async def _run_housekeeping(self, now: datetime) -> None:
         await self._catalog.sessions.delete_expired(now)
+        if self._accepts_immich_sessions:
+            await self._catalog.immich_sessions.delete_expired(now)
+        else:
+            await self._catalog.immich_sessions.delete_all()
         await self._catalog.sign_in_tokens.delete_expired(now)
         await self._catalog.archive_links.delete_expired(now)
         await self._catalog.download_parts.delete_expired(now)

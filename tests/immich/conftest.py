@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -59,10 +59,16 @@ def make_takeover(
     """A new installation and a service that is not started."""
     services: list[Service] = []
 
-    def make(combination: str, *, assets: int | None = None, database: Database | None = None) -> Takeover:
+    def make(
+        combination: str,
+        *,
+        assets: int | None = None,
+        database: Database | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Takeover:
         generation, engine = COMBINATIONS[combination]
         stack = stacks.create(engine, tmp_path_factory.mktemp("ours"), database=database)
-        services.append(Service(stack, program=WORKING))
+        services.append(Service(stack, settings=settings, program=WORKING))
         return Takeover(make_installation(generation, assets=assets), services[-1])
 
     yield make

@@ -28,6 +28,7 @@ USERS = ("ada", "ben")
 CONTAINER = "/data"
 CONTAINER_PHOTOS = "/mnt/photos"
 NO_LIBRARY = UUID(int=0)
+_NO_SIGNS = str.maketrans("", "", "+/=")
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -92,6 +93,18 @@ class Installation:
             connection.execute("SET session_replication_role = replica")
             connection.execute(statement.encode(), parameters)
 
+    def log_in(self, name: str, *, expires_at: datetime | None = None) -> tuple[UUID, str]:
+        """As Immich does with a password: the id of the session, and its token. `expires_at`: of v3 only."""
+        session_id, token = self._id(), base64.b64encode(self._dice.randbytes(24)).decode().translate(_NO_SIGNS)
+        values: dict[str, Any] = {
+            "id": session_id, "token": self._store_hash(token), "userId": self.users[name], "deviceType": "Android",
+        }  # fmt: skip
+        if expires_at is not None:
+            values["expiresAt"] = expires_at
+        with psycopg.connect(self.url) as connection:
+            _copy(connection, "session", [values])
+        return session_id, token
+
     def to_host(self, path: str) -> Path:
         """Where the file at this path of Immich's lies."""
         if path.startswith(CONTAINER_PHOTOS + "/"):
@@ -138,8 +151,7 @@ class Installation:
             **more,
         )  # fmt: skip
         key = self.keys[name] = base64.b64encode(self._dice.randbytes(24)).decode()
-        digest = hashlib.sha256(key.encode()).digest()
-        stored = digest if self.is_v3 else base64.b64encode(digest).decode()
+        stored = self._store_hash(key)
         permissions = ["all"] if name == "ada" else ["asset.read", "asset.view", "asset.download"]
         self._add_row(
             "api_key", id=self._id(), name=f"{name}'s phone", key=stored, userId=user_id, permissions=permissions
@@ -149,6 +161,10 @@ class Installation:
         self._write(path, self.picture())
         self._add_row("person", id=person, ownerId=user_id, name=f"{name}'s friend", thumbnailPath=path)
         return user_id
+
+    def _store_hash(self, secret: str) -> bytes | str:
+        digest = hashlib.sha256(secret.encode()).digest()
+        return digest if self.is_v3 else base64.b64encode(digest).decode()
 
     def _add_library(self) -> None:
         self.library = self._id()

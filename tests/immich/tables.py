@@ -24,7 +24,9 @@ CREATE TABLE "user" (
 CREATE TABLE api_key (
     id uuid PRIMARY KEY, name varchar NOT NULL, key {key} NOT NULL, "userId" uuid NOT NULL REFERENCES "user" ON DELETE CASCADE,
     permissions varchar[] NOT NULL, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now());
-CREATE TABLE session (id uuid PRIMARY KEY, token {key} NOT NULL, "userId" uuid NOT NULL, "expiresAt" timestamptz);
+CREATE TABLE session (
+    id uuid PRIMARY KEY, token {key} NOT NULL, "userId" uuid NOT NULL, "deviceType" varchar NOT NULL DEFAULT '', "deviceOS" varchar
+    NOT NULL DEFAULT '', "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now() {session});
 CREATE TABLE library (
     id uuid PRIMARY KEY, name varchar NOT NULL, "ownerId" uuid NOT NULL REFERENCES "user" ON DELETE CASCADE, "importPaths" text[]
     NOT NULL, "exclusionPatterns" text[] NOT NULL, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL
@@ -88,12 +90,14 @@ _V2 = {
     "asset": "\"deviceAssetId\" varchar NOT NULL DEFAULT '', \"deviceId\" varchar NOT NULL DEFAULT '', duration varchar, "
     '"encodedVideoPath" varchar DEFAULT \'\', "sidecarPath" varchar',
     "asset_file": "",
+    "session": "",
 }
 _V3 = {
     "key": "bytea",
     "asset": 'duration integer, "checksumAlgorithm" varchar NOT NULL DEFAULT \'sha1\', "isEdited" boolean NOT NULL DEFAULT false, '
     '"invented" integer',
     "asset_file": ', "isEdited" boolean NOT NULL DEFAULT false',
+    "session": ', "expiresAt" timestamptz, "pinExpiresAt" timestamptz, "parentId" uuid',
 }
 
 

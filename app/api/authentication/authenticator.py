@@ -40,6 +40,9 @@ from app.config import Settings
 
 MAX_CACHED_IDENTITIES = 10_000
 
+FOREIGN_SESSION_PERMISSIONS = frozenset({Permission.ASSET_VIEW, Permission.ASSET_DOWNLOAD})
+"""What a login at Immich is good for here: the requests that a proxy beside Immich sends here."""
+
 _TOKEN_ATTEMPTS = "sign-in token"  # noqa: S105 - no password
 _KEY_ATTEMPTS = "API key"
 """In place of an account's address, to count failed sign-ins per client address."""
@@ -63,6 +66,11 @@ class Identity:
     def credential_id(self) -> UUID | None:
         credential = self.api_key or self.session
         return None if credential is None else credential.id
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a login at Immich, where locked assets need a PIN, which is not asked for here."""
+        return self.session is not None and self.session.is_foreign
 
     def has_permission(self, permission: Permission) -> bool:
         return Permission.ALL in self.permissions or permission in self.permissions
@@ -215,7 +223,7 @@ class Authenticator:
 
     async def _look_up(self, kind: CredentialKind, digest: bytes) -> Identity | None:
         if kind is not CredentialKind.API_KEY:
-            session_row = await self._catalog.sessions.get_by_hash(digest, datetime.now(UTC))
+            session_row = await self._find_session(digest)
             if session_row is not None:
                 session, user = session_row
                 permissions = await self._get_session_permissions(session)
@@ -227,8 +235,17 @@ class Authenticator:
                 return Identity(user, frozenset(key.permissions), digest, api_key=key)
         return None
 
+    async def _find_session(self, digest: bytes) -> tuple[Session, User] | None:
+        moment = datetime.now(UTC)
+        found = await self._catalog.sessions.get_by_hash(digest, moment)
+        if found is None and self._settings.immich_sessions:
+            found = await self._catalog.immich_sessions.get_by_hash(digest, moment)
+        return found
+
     async def _get_session_permissions(self, session: Session) -> frozenset[str] | None:
-        """All, or those of the session's key; None if the key was deleted meanwhile."""
+        """All, those of a login at Immich, or those of the session's key; None if the key was deleted meanwhile."""
+        if session.is_foreign:
+            return FOREIGN_SESSION_PERMISSIONS
         if session.api_key_id is None:
             return frozenset({Permission.ALL})
         key = await self._catalog.api_keys.get(session.user_id, session.api_key_id)

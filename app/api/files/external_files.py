@@ -33,6 +33,10 @@ class ExternalFile:
     def owner_id(self) -> UUID:
         return self.served.owner_id
 
+    @property
+    def is_locked(self) -> bool:
+        return self.served.is_locked
+
     async def deliver(
         self,
         scope: Scope,

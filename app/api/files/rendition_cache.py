@@ -38,7 +38,7 @@ MAX_CACHED_FILES = 20_000
 class PreparedFile:
     """A managed file with its header fields, which are built once for each combination of attachment and versioned URL."""
 
-    __slots__ = ("_representations", "may_be_offloaded", "owner_id", "source")
+    __slots__ = ("_representations", "is_locked", "may_be_offloaded", "owner_id", "source")
 
     def __init__(self, served: ServedFile, storage: StorageService, locate: PathLookup | None = None) -> None:
         """`locate`: see `StoredSource`. Raises `ObjectNotFound` if the file was never stored."""
@@ -46,6 +46,7 @@ class PreparedFile:
         if file.size is None or file.sha1 is None:
             raise ObjectNotFound(file.path, "catalogue", "never stored")
         self.owner_id = served.owner_id
+        self.is_locked = served.is_locked
         self.may_be_offloaded = not file.is_foreign
         """To a front server. Another program may replace a foreign file after the check."""
         self.source = StoredSource(

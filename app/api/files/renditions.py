@@ -13,7 +13,7 @@ from uuid import UUID
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.catalog.assets.rendition_lookup import AssetRenditions, ProcessingState
-from app.catalog.schema.records import Asset, AssetType, File, FileKind, TaskState
+from app.catalog.schema.records import Asset, AssetType, File, FileKind, TaskState, Visibility
 from app.formats import WEB_IMAGE_TYPES, WEB_VIDEO_TYPES
 
 MIN_RETRY_AFTER = timedelta(seconds=2)
@@ -50,13 +50,14 @@ _SIZES = {rendition.name: rendition for rendition in (THUMBNAIL, PREVIEW, FULLSI
 
 @dataclass(frozen=True, slots=True)
 class ServedFile:
-    """The file to send, and the file name of the download."""
+    """The file to send, and the file name of the download. `is_locked`: its asset is; see `Identity.is_foreign`."""
 
     owner_id: UUID
     file: File
     filename: str
     last_modified: datetime
     library_id: UUID | None = None
+    is_locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ def parse_thumbnail_size(size: str | None) -> Rendition:
 def serve_original(asset: Asset) -> ServedFile:
     # Last-Modified must not be in the future, even if the uploader's clock is wrong (RFC 9110 section 8.8.2.1).
     last_modified = min(asset.file_modified_at, asset.file.created_at)
-    return ServedFile(asset.owner_id, asset.file, asset.original_file_name, last_modified, asset.library_id)
+    name, is_locked = asset.original_file_name, asset.visibility is Visibility.LOCKED
+    return ServedFile(asset.owner_id, asset.file, name, last_modified, asset.library_id, is_locked)
 
 
 def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datetime) -> ServedFile | RenditionRedirect:
@@ -110,7 +112,8 @@ def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datet
             return serve_original(asset)
     if derivative is None:
         raise RenditionMissing(asset.owner_id, _build_missing_error(renditions.processing, moment))
-    return ServedFile(asset.owner_id, derivative, _build_file_name(asset, rendition, derivative), derivative.created_at)
+    name, is_locked = _build_file_name(asset, rendition, derivative), asset.visibility is Visibility.LOCKED
+    return ServedFile(asset.owner_id, derivative, name, derivative.created_at, is_locked=is_locked)
 
 
 def _is_web_video(renditions: AssetRenditions) -> bool:

@@ -92,7 +92,7 @@ class PasswordChange(RequestModel):
 
 
 class SessionResponse(ApiModel):
-    """The client's device is not kept in mind."""
+    """`device_type`: of a login at Immich; the device of others is not kept in mind."""
 
     id: UUID
     created_at: Timestamp
@@ -112,6 +112,7 @@ class SessionResponse(ApiModel):
             updated_at=session.created_at,
             expires_at=session.expires_at,
             current=current,
+            device_type=session.device_type,
         )
 
 

@@ -46,7 +46,7 @@ class ApiKeyRepository:
     async def get_by_hash(self, key_hash: bytes) -> tuple[ApiKey, User] | None:
         """The key with this hash, and its user."""
         columns, condition = _KEY_COLUMNS, _key.c.key_hash == key_hash
-        found = await _find_with_user(self._database, columns, _key.c.user_id, condition)
+        found = await find_with_user(self._database, columns, _key.c.user_id, condition)
         return None if found is None else (_api_key_from_row(found[0]), found[1])
 
     async def list(self, user_id: UUID | None = None) -> list[ApiKey]:
@@ -110,7 +110,7 @@ class SessionRepository:
     async def get_by_hash(self, token_hash: bytes, moment: datetime) -> tuple[Session, User] | None:
         """The session and its user; None when it is unknown, or expired at `moment`."""
         condition = (_session.c.token_hash == token_hash) & (_session.c.expires_at > moment)
-        found = await _find_with_user(self._database, _SESSION_COLUMNS, _session.c.user_id, condition)
+        found = await find_with_user(self._database, _SESSION_COLUMNS, _session.c.user_id, condition)
         return None if found is None else (Session(**found[0]), found[1])
 
     async def list(self, user_id: UUID) -> list[Session]:
@@ -145,9 +145,10 @@ class SessionRepository:
             return (await connection.execute(delete(_session).where(_session.c.expires_at <= moment))).rowcount
 
 
-async def _find_with_user(
+async def find_with_user(
     database: Database, columns: list[Any], user_id: Any, condition: ColumnElement[bool]
 ) -> tuple[dict[str, Any], User] | None:
+    """A credential's columns as a dictionary, and its user."""
     statement = select(*columns, *_user.c).join(_user, user_id == _user.c.id).where(condition)
     async with database.read() as connection:
         row = (await connection.execute(statement)).one_or_none()

@@ -47,7 +47,7 @@ class UserRemovalRepository:
                     return []
                 flag = {"name": f"{_FLAG}{user_id}", "value": now().isoformat()}
                 await connection.execute(insert(_installation).values(flag))
-                for credentials in (tables.api_key, tables.session):
+                for credentials in (tables.api_key, tables.session, tables.immich_session):
                     await connection.execute(delete(credentials).where(credentials.c.user_id == user_id))
                 links = (
                     delete(tables.archive).where(tables.archive.c.owner_id == user_id).returning(tables.archive.c.id)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, delete, exists, insert, select
+from sqlalchemy import ColumnElement, delete, exists, insert, or_, select
 
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import ConstraintViolation, NotFound
@@ -15,6 +15,7 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import Archive, ArchiveLinkSummary
 
 _archive = tables.archive
+_immich_session = tables.immich_session
 _key = tables.api_key
 _session = tables.session
 _COLUMNS = [_archive.c[field] for field in Archive.__dataclass_fields__]
@@ -85,5 +86,7 @@ class ArchiveLinkRepository:
 def _where_valid_at(moment: datetime) -> ColumnElement[bool]:
     credential = _archive.c.credential_id
     key = exists().where(_key.c.id == credential)
-    session = exists().where(_session.c.id == credential, _session.c.expires_at > moment)
-    return (_archive.c.expires_at > moment) & (credential.is_(None) | key | session)
+    sessions = [
+        exists().where(each.c.id == credential, each.c.expires_at > moment) for each in (_session, _immich_session)
+    ]
+    return (_archive.c.expires_at > moment) & or_(credential.is_(None), key, *sessions)

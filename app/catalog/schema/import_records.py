@@ -122,6 +122,18 @@ class ImportedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedSession:
+    """`token_hash`: the SHA-256 of the token."""
+
+    id: UUID
+    user_id: UUID
+    token_hash: bytes
+    expires_at: datetime
+    created_at: datetime
+    device_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedLibrary:
     id: UUID
     owner_id: UUID

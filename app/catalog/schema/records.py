@@ -108,13 +108,15 @@ class ApiKey:
 @dataclass(frozen=True, slots=True)
 class Session:
     """A login. Only the SHA-256 of its token is stored. `api_key_id`: the session has the permissions of this key and ends with it;
-    None: all permissions."""
+    None: all permissions. `is_foreign`: a login at Immich, which may only view and download here."""
 
     id: UUID
     user_id: UUID
     expires_at: datetime
     created_at: datetime
     api_key_id: UUID | None = None
+    device_type: str = ""
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -522,6 +522,20 @@ immich_key = Table(
     Column("key_id", Uuid, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
 )
 
+# Not in `session`: a program from before revision 0022 would give them all permissions.
+immich_session = Table(
+    "immich_session",
+    metadata,
+    _id(),
+    _reference("user_id", "user.id", on_delete="CASCADE"),
+    _required("token_hash", LargeBinary, unique=True),
+    _required("expires_at", UtcDateTime),
+    _required("created_at", UtcDateTime),
+    _required("device_type", String),
+    Index("ix_immich_session_user_id", "user_id"),
+    Index("ix_immich_session_expires_at", "expires_at"),
+)
+
 installation = Table(
     "installation",
     metadata,

@@ -10,8 +10,16 @@ from uuid import UUID
 from psycopg import sql
 
 from app.immich.source.connection import SourceConnection
-from app.immich.source.records import SourceAsset, SourceFile, SourceKey, SourceLibrary, SourcePerson, SourceUser
-from app.immich.source.rows import Row, build_asset, build_key, build_library, build_person, build_user
+from app.immich.source.records import (
+    SourceAsset,
+    SourceFile,
+    SourceKey,
+    SourceLibrary,
+    SourcePerson,
+    SourceSession,
+    SourceUser,
+)
+from app.immich.source.rows import Row, build_asset, build_key, build_library, build_person, build_session, build_user
 from app.immich.source.schema import NOT_TAKEN_OVER, SourceSchema, build_schema
 
 PAGE_ROWS = 500
@@ -56,6 +64,12 @@ class SourceReader:
 
     async def list_keys(self) -> list[SourceKey]:
         return [build_key(row) for row in await self._select_all("api_key")]
+
+    async def list_sessions(self) -> list[SourceSession] | None:
+        """None where the role may not read them."""
+        if not all(self.schema.has("session", name) for name in ("id", "userId", "token")):
+            return None
+        return [build_session(row) for row in await self._select_all("session")]
 
     async def list_libraries(self) -> list[SourceLibrary]:
         return [build_library(row) for row in await self._select_all("library")]

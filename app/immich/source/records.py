@@ -50,6 +50,18 @@ class SourceKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSession:
+    """`token_hash`: the SHA-256 of the token, None if it is unusable. `expires_at` None: not by a date."""
+
+    id: UUID
+    user_id: UUID
+    token_hash: bytes | None
+    expires_at: SourceDate
+    created_at: SourceDate
+    device_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class SourceLibrary:
     id: UUID
     owner_id: UUID

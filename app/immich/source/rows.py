@@ -6,7 +6,15 @@ import base64
 import binascii
 from typing import Any
 
-from app.immich.source.records import SourceAsset, SourceFile, SourceKey, SourceLibrary, SourcePerson, SourceUser
+from app.immich.source.records import (
+    SourceAsset,
+    SourceFile,
+    SourceKey,
+    SourceLibrary,
+    SourcePerson,
+    SourceSession,
+    SourceUser,
+)
 
 Row = dict[str, Any]
 
@@ -40,6 +48,17 @@ def build_key(row: Row) -> SourceKey:
         permissions=tuple(map(str, row["permissions"] or ())),
         created_at=row["createdAt"],
         updated_at=row["updatedAt"],
+    )
+
+
+def build_session(row: Row) -> SourceSession:
+    return SourceSession(
+        id=row["id"],
+        user_id=row["userId"],
+        token_hash=_parse_key_hash(row["token"]),
+        expires_at=row["expiresAt"],
+        created_at=row["createdAt"],
+        device_type=row["deviceType"] or "",
     )
 
 

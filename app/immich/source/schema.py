@@ -33,6 +33,9 @@ _OPTIONAL = {
     "version_history": "version createdAt",
 }
 
+_ON_REQUEST = {"session": "id userId token expiresAt deviceType createdAt"}
+"""Tables that are read only where a setting says so: the role need not be allowed to."""
+
 _IGNORED = {
     "user": "oauthId shouldChangePassword avatarColor pinCode clusterGroupId isOnboarded metadata updateId",
     "api_key": "updateId",
@@ -67,6 +70,7 @@ _READ = {
     table: tuple(f"{_REQUIRED.get(table, '')} {_OPTIONAL.get(table, '')}".split())
     for table in dict.fromkeys((*_REQUIRED, *_OPTIONAL))
 }
+_READ_ON_REQUEST = {table: tuple(names.split()) for table, names in _ON_REQUEST.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class SourceSchema:
 
     def list_read_columns(self, table: str) -> tuple[str, ...]:
         """The columns of `table` that are read, those that this database lacks included."""
-        return _READ[table]
+        return _READ_ON_REQUEST.get(table) or _READ[table]
 
 
 def build_schema(found: Iterable[tuple[str, str]]) -> SourceSchema:

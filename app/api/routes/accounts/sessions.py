@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -24,11 +25,11 @@ Deleter = Annotated[Identity, Depends(require_permission(Permission.SESSION_DELE
 async def list_sessions(
     caller: Annotated[Identity, Depends(require_permission(Permission.SESSION_READ))], services: ServicesDependency
 ) -> list[SessionResponse]:
-    """Your logins that have not ended, the latest first."""
-    return [
-        SessionResponse.from_session(session, current=session.id == caller.credential_id)
-        for session in await services.catalog.sessions.list(caller.user.id)
-    ]
+    """Your logins that have not ended, the latest first; then those at Immich that are accepted here. The latter end at Immich."""
+    sessions = await services.catalog.sessions.list(caller.user.id)
+    if services.settings.immich_sessions:
+        sessions += await services.catalog.immich_sessions.list(caller.user.id, datetime.now(UTC))
+    return [SessionResponse.from_session(each, current=each.id == caller.credential_id) for each in sessions]
 
 
 @router.delete("", status_code=204)

@@ -56,7 +56,10 @@ async def get_download_info(
     if body.asset_ids is None and body.user_id != caller.user.id:
         raise ApiError(404, "User not found")
     parts = await services.archive_planner.plan_archives(
-        caller.user.id, body.asset_ids, body.archive_size or DEFAULT_ARCHIVE_BYTES
+        caller.user.id,
+        body.asset_ids,
+        body.archive_size or DEFAULT_ARCHIVE_BYTES,
+        with_locked=not caller.is_foreign,
     )
     archives = [ArchivePart(size=part.size, asset_ids=part.asset_ids) for part in parts]
     return DownloadInfoResponse(total_size=sum(part.size for part in parts), archives=archives)
@@ -69,7 +72,9 @@ async def get_download_info(
 )
 async def download_archive(body: ArchiveRequest, caller: Downloader, services: ServicesDependency) -> Response:
     """The assets as one zip, with its length. Cannot be resumed: `/download/links` can."""
-    manifest = await services.archive_planner.build_manifest(caller.user.id, body.asset_ids)
+    manifest = await services.archive_planner.build_manifest(
+        caller.user.id, body.asset_ids, with_locked=not caller.is_foreign
+    )
     source = await services.archive_planner.build_source(
         manifest, build_archive_file_name(body.archive_name), datetime.now(UTC)
     )
@@ -82,8 +87,10 @@ async def create_download_link(body: LinkRequest, caller: Downloader, services: 
     can fetch the zip until it expires or is revoked; nothing else. What goes into the trash meanwhile is not given out: 410 names it."""
     name = build_archive_file_name(body.archive_name)
     lifetime = timedelta(seconds=body.expires_in)
-    credential_id = caller.credential_id if body.ends_with_key else None
-    token, link = await services.archive_links.create(caller.user.id, body.asset_ids, name, lifetime, credential_id)
+    credential_id = caller.credential_id if body.ends_with_key or caller.is_foreign else None
+    token, link = await services.archive_links.create(
+        caller.user.id, body.asset_ids, name, lifetime, credential_id, with_locked=not caller.is_foreign
+    )
     return LinkResponse(
         id=link.id,
         url=f"{services.settings.public_url or ''}/api/download/archives/{token}/{quote(name, safe='')}",
