@@ -522,7 +522,7 @@ immich_key = Table(
     Column("key_id", Uuid, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
 )
 
-# Not in `session`: a program from before revision 0022 would give them all permissions.
+# Not in `session`: a program from before revision 0023 would give them all permissions.
 immich_session = Table(
     "immich_session",
     metadata,
