@@ -12,10 +12,17 @@ from app.immich.import_run import ImmichImport, ImportOptions, ImportReport
 from app.immich.media_roots import parse_media_roots
 from app.immich.source.connection import open_source
 from app.immich.source.reader import SourceReader
-from tests.immich.dying_server import QuietProgress
 from tests.immich.installation import Installation
 
 PAGE_ROWS = 2
+
+
+class QuietProgress:
+    def begin(self, stage: str, total: int | None) -> None:
+        """Shows nothing."""
+
+    def advance(self, count: int, size: int = 0) -> None:
+        """Shows nothing."""
 
 
 @asynccontextmanager

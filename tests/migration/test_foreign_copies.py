@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from app.catalog.catalog import open_catalog
-from app.catalog.imports.imported_files import update_files
+from app.catalog.imports.imported_files import is_same_content, update_files
 from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import File, FileKind
@@ -340,7 +340,9 @@ async def test_another_content_gets_another_copy_and_an_original_keeps_its_forme
             file.id, file.kind, file.path, len(changed), file.mime_type, hashlib.sha1(changed).digest()
         )
         async with library.catalog.database.write() as connection:
-            await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
+            await update_files(
+                connection, {file.id: library.owner}, [imported], {file.id: file}, find_rewritten(imported, file)
+            )
 
     assert (await get_file(library, asset)).copy_path is None
     assert (await run(library)).files == 2
@@ -369,7 +371,13 @@ async def record_anew(library: Library, asset: ForeignAsset, content: bytes, pat
     await asyncio.to_thread(place.write_bytes, content)
     imported = ImportedFile(file.id, file.kind, str(place), len(content), "image/jpeg", hashlib.sha1(content).digest())
     async with library.catalog.database.write() as connection:
-        await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
+        await update_files(
+            connection, {file.id: library.owner}, [imported], {file.id: file}, find_rewritten(imported, file)
+        )
+
+
+def find_rewritten(imported: ImportedFile, file: File) -> set[UUID]:
+    return set() if is_same_content(imported, file) else {file.id}
 
 
 async def die(*_: object) -> None:
@@ -487,7 +495,9 @@ async def test_a_copy_of_bytes_that_were_recorded_anew_meanwhile_is_not_kept(
             file.id, file.kind, file.path, len(changed), "image/jpeg", hashlib.sha1(changed).digest()
         )
         async with library.catalog.database.write() as connection:
-            await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
+            await update_files(
+                connection, {file.id: library.owner}, [imported], {file.id: file}, find_rewritten(imported, file)
+            )
         await asyncio.to_thread(asset.path.write_bytes, changed)
         return await keep(*arguments)
 

@@ -1,10 +1,12 @@
-"""Kills `migrate run` over foreign files, and their adoption, at every single effect (at one in four outside the long campaigns). Afterwards no object is
-without a row, the same command completes the work, nothing is copied twice, and not a byte of the other program's files has changed.
+"""Kills `migrate run` over foreign files, and their adoption, at every single effect (at one in four outside the long campaigns), and at random
+moments. Afterwards no object is without a row, the same command completes the work, nothing is copied twice, and not a byte of the other program's files has changed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,10 @@ from tests.real.waiting import eventually_so
 
 MANY_EFFECTS = 80
 SHORT_STRIDE = 4
+SHORT_ROUNDS, SOAK_ROUNDS = 3, 100
+CONCURRENCY = 3
+LONGEST_PAUSE = 0.03
+"""Seconds from the chosen effect to the kill."""
 LOCK_SECONDS = 20.0
 COPYING = ["migration begun", "checksums stored", "files planned", "copies begun", "outcomes recorded", "copies kept"]
 COMMANDS = {
@@ -58,14 +64,21 @@ class ForeignTrial:
         for storage in (self.library.source, self.library.storage):
             storage.set_foreign_roots([str(self.tree.root)])
 
-    async def die(self, effect: int, *, after: bool) -> tuple[int, list[str]]:
+    async def die(self, effect: int, *, after: bool, concurrency: int = 1, pause: float = 0.0) -> tuple[int, list[str]]:
+        """See `ChildOrder`."""
         settings = {
             **self.library.stack.settings,
             "IMMICH_STORAGE_ENGINE": self.library.to.value,
             "MEDIAVAULT_FSYNC": "false",
         }
         return await asyncio.to_thread(
-            self.nursery.run, settings, effect=effect, after=after, command=self.command, concurrency=1
+            self.nursery.run,
+            settings,
+            effect=effect,
+            after=after,
+            command=self.command,
+            concurrency=concurrency,
+            pause=pause,
         )
 
     async def complete(self) -> None:
@@ -112,7 +125,15 @@ class ForeignTrial:
         assert self.library.at_target() == {}
 
 
-@pytest.fixture(params=["run-s3-postgresql", "adopt-local-sqlite"], ids=["run", "adopt"])
+@pytest.fixture(
+    params=[
+        pytest.param("run-s3-postgresql", id="run"),
+        pytest.param("adopt-local-sqlite", id="adopt"),
+        pytest.param("run-s3-sqlite", id="run with SQLite", marks=pytest.mark.soak),
+        pytest.param("adopt-local-postgresql", id="adopt with PostgreSQL", marks=pytest.mark.soak),
+        pytest.param("adopt-s3-postgresql", id="adopt into S3", marks=pytest.mark.soak),
+    ]
+)
 async def trial(
     request: pytest.FixtureRequest, stacks: Stacks, nursery: ForkServer, tmp_path: Path
 ) -> AsyncIterator[ForeignTrial]:
@@ -145,3 +166,22 @@ async def test_it_dies_at_every_effect(trial: ForeignTrial, seed: int, note: Not
     wanted = dict(COMMANDS.values())[trial.command]
     assert set(wanted) <= set(steps)
     assert died == len(range(first, len(steps) + 1, stride))
+
+
+async def test_it_dies_at_random_moments(trial: ForeignTrial, seed: int, note: Note, *, soak: bool) -> None:
+    """Several files at a time: one is at the effect that the seed chooses, and the others go on for a moment."""
+    dice = random.Random(seed)
+    died: Counter[str] = Counter()
+    usual = len(dict(COMMANDS.values())[trial.command])
+    for number in range(SOAK_ROUNDS if soak else SHORT_ROUNDS):
+        await trial.prepare()
+        before = await asyncio.to_thread(trial.tree.state)
+        effect, after = dice.randrange(1, 2 * usual), dice.random() < 0.5
+        pause = dice.uniform(0.001, LONGEST_PAUSE)
+        status, steps = await trial.die(effect, after=after, concurrency=CONCURRENCY, pause=pause)
+        step = steps[-1] if status else "after its end"
+        died[step] += 1
+        await trial.check(f"round {number}, seed {seed}: {step!r}")
+        assert await asyncio.to_thread(trial.tree.state) == before
+        await trial.reset()
+    note(f"{trial.command} died at random moments: {', '.join(f'{step} {died[step]}' for step in sorted(died))}")
