@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -60,11 +61,14 @@ class CacheDisk:
         self.store: BlockStore | None = None
         self._threads = TimeoutThreadPool("cache", _THREADS, TIMEOUT_SECONDS, _MAX_STUCK_CALLS)
         self._reads_resume_at = self._writes_resume_at = 0.0
-        self._unremoved: dict[str, None] = {}
+        self._unremoved: dict[str, object] = {}
+        """Names of objects, each with a value of the last call that has removed it."""
         self._eviction: asyncio.Task[None] | None = None
         self._evictor = DaemonExecutor("cache-eviction", 1)
         """Not the threads of the other calls: an eviction takes long where there are many blocks."""
         self._is_failing = False
+        self._may_be_gone = False
+        """A call has failed since the folder was looked at."""
         self._cannot_evict = False
 
     async def open(self) -> None:
@@ -135,24 +139,24 @@ class CacheDisk:
     async def read_piece(self, block: OpenBlock, length: int, offset: int) -> bytes:
         """Bytes of the file of an open block, from the disk; b"" where the block is damaged by now."""
         store = await self._get_store()
-        user = block.acquire()  # until the thread has left the call, also where nobody waits for it any more
-
-        def read() -> bytes:
-            try:
-                if not block.is_unchanged() and not store.verify(block):
-                    return b""
-                return os.pread(block.descriptor, length, offset)
-            finally:
-                with suppress(RuntimeError):  # the loop is closed: the process ends
-                    loop.call_soon_threadsafe(user.release)
-
         loop = asyncio.get_running_loop()
-        return await self._run(read)
+
+        def release(_: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(block.release)
+
+        with self._note_failures():
+            call = self._threads.submit(_read_piece, store, block, length, offset)
+            block.acquire()  # until the thread has left the call, or never will begin it, also where nobody waits for it any more
+            call.add_done_callback(release)
+            piece = await self._threads.wait(call)
+        self._is_failing = False
+        return piece
 
     async def remove_objects(self, object_names: Iterable[str]) -> None:
         """Never raises. Objects whose blocks cannot be removed are remembered: until they are, nothing is read from the cache."""
         if len(self._unremoved) <= MAX_UNREMOVED:
-            self._unremoved.update(dict.fromkeys(object_names))
+            self._unremoved.update(dict.fromkeys(object_names, object()))
         with suppress(CacheUnavailable):
             await self._get_store()
 
@@ -161,13 +165,18 @@ class CacheDisk:
         if self._now() < self._reads_resume_at or len(self._unremoved) > MAX_UNREMOVED:
             raise CacheUnavailable
         store = self.store
-        if store is None or (self._is_failing and await self._call(_is_gone, store)):
+        if store is not None and self._may_be_gone:
+            self._may_be_gone = False
+            if await self._call(_is_gone, store):
+                store = None
+        if store is None:
             store = self.store = await self._call(self._open_store)
         while self._unremoved:
-            names = list(self._unremoved)[:_REMOVED_AT_ONCE]
-            await self._run(_remove_all, store, names)
-            for name in names:
-                self._unremoved.pop(name, None)
+            batch = list(islice(self._unremoved.items(), _REMOVED_AT_ONCE))
+            await self._run(_remove_all, store, [name for name, _ in batch])
+            for name, asked_by in batch:
+                if self._unremoved.get(name) is asked_by:
+                    del self._unremoved[name]
         return store
 
     def _open_store(self) -> BlockStore:
@@ -210,11 +219,8 @@ class CacheDisk:
         return result
 
     async def _call(self, function: Callable[[*_Arguments], _T], *arguments: *_Arguments, is_write: bool = False) -> _T:
-        try:
+        with self._note_failures(is_write=is_write):
             return await self._threads.wait(self._threads.submit(function, *arguments))
-        except (OSError, RuntimeError) as error:
-            self._note_failure(error, is_write=is_write)
-            raise CacheUnavailable from error
 
     async def _acquire(
         self,
@@ -227,14 +233,20 @@ class CacheDisk:
             if result is not None:
                 release(result)
 
-        try:
+        with self._note_failures(is_write=is_write):
             return await self._threads.acquire(function, release_result, *arguments)
+
+    @contextmanager
+    def _note_failures(self, *, is_write: bool = False) -> Generator[None]:
+        try:
+            yield
         except (OSError, RuntimeError) as error:
             self._note_failure(error, is_write=is_write)
             raise CacheUnavailable from error
 
     def _note_failure(self, error: Exception, *, is_write: bool) -> None:
         self.failures += 1
+        self._may_be_gone = True
         if not self._is_failing:
             self._is_failing = True
             _log.warning(
@@ -258,6 +270,12 @@ def _begin_with_room(store: BlockStore, block: BlockId) -> PendingBlock | None:
 def _remove_all(store: BlockStore, object_names: Sequence[str]) -> None:
     for name in object_names:
         store.remove_object(name)
+
+
+def _read_piece(store: BlockStore, block: OpenBlock, length: int, offset: int) -> bytes:
+    if not block.is_unchanged() and not store.verify(block):
+        return b""
+    return os.pread(block.descriptor, length, offset)
 
 
 def _is_gone(store: BlockStore) -> bool:
