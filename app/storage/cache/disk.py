@@ -84,7 +84,8 @@ class CacheDisk:
             self._eviction = None
         self._evictor.shutdown(wait=False)
         await self._threads.aclose()
-        self.store = None
+        references, self.store = [self.store], None
+        self._threads.run_in_background(references.clear)  # closing may wait for a server
 
     @property
     def may_read(self) -> bool:

@@ -64,6 +64,12 @@ def block_paths(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("mediavault-blocks/???/*") if path.suffix != ".tmp")
 
 
+def open_descriptors(folder: Path) -> list[str]:
+    """Those of this process that lead into the folder."""
+    targets = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    return [target for target in targets if target.startswith(str(folder))]
+
+
 def count_bytes(root: Path) -> int:
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in block_paths(root))
 

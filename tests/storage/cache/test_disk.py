@@ -18,7 +18,7 @@ from app.storage.cache.block_store import BlockStore
 from app.storage.cache.disk import CacheDisk, CacheUnavailable
 from app.storage.cache.folder import FOLDER_NAME, CacheFolder
 from tests.real.waiting import eventually_so
-from tests.storage.cache.block_files import block_id, block_paths, store_object
+from tests.storage.cache.block_files import block_id, block_paths, open_descriptors, store_object
 
 UNIT = 4096
 
@@ -27,12 +27,6 @@ async def open_disk(folder: Path, *, limit: int = 2**30) -> CacheDisk:
     disk = CacheDisk(folder, limit=limit, reserve=0)
     await disk.open()
     return disk
-
-
-def open_descriptors(folder: Path) -> list[str]:
-    """Those of this process that lead into the folder."""
-    targets = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
-    return [target for target in targets if target.startswith(str(folder))]
 
 
 async def test_an_eviction_that_goes_on_after_the_end_touches_no_other_folder(

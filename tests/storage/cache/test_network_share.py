@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from app.storage.errors import ObjectNotFound
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
 from tests.real.waiting import eventually_so
+from tests.storage.cache.block_files import open_descriptors
 from tests.storage.cache.conftest import OpenCached
 from tests.storage.cache.network_share import NetworkShare
 from tests.storage.cache.test_cached_reads import CountGets, settle, until_cached
@@ -49,6 +51,13 @@ async def test_the_event_loop_makes_no_call_for_the_cache(
     await backend.delete_object(Key("film"))
     with pytest.raises(ObjectNotFound):
         await fetch(backend, "film")
+    await backend._cache.aclose()
+
+    async def is_closed() -> bool:
+        gc.collect()
+        return not open_descriptors(folder)
+
+    await eventually_so(is_closed, "the folder is closed")
     assert share.calls_of_the_loop == []
 
 
