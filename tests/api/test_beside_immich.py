@@ -8,12 +8,15 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from app.api.authentication.credentials import SESSION_COOKIE, hash_secret
+from app.catalog.schema.import_records import ImportedSession
 from app.catalog.schema.records import FileKind
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
@@ -40,7 +43,8 @@ def read_configuration(language: str, mediavault_port: int) -> str:
 
 @pytest.fixture
 def service(start_service: StartService) -> Service:
-    return start_service("local", settings={"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1"})
+    settings = {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1", "MEDIAVAULT_IMMICH_SESSIONS": "true"}
+    return start_service("local", settings=settings)
 
 
 @pytest.fixture
@@ -137,6 +141,24 @@ def test_immich_answers_for_keys_and_methods_that_are_its_own(
         assert client.request(method, path, json={"ids": ["x"]}).headers[ANSWERED_BY] == "immich"
         assert immich.requests[-1] == (method, path, b'{"ids":["x"]}'), "it was asked once"
     assert ANSWERED_BY not in client.get(f"{address}/original").headers, "nothing of ours was replaced"
+
+
+def test_a_login_at_immich_gets_files_of_ours_and_locked_ones_of_immich(
+    nginx: Nginx, service: Service, account: Account
+) -> None:
+    token, moment = "Immich0Token", datetime.now(UTC)
+    login = ImportedSession(uuid4(), account.id, hash_secret(token), moment + timedelta(hours=1), moment, "Web")
+    service.people.call(lambda catalog: catalog.immich_sessions.replace_all([login]))
+    photo = make_jpeg()
+    with service.client(account) as direct:
+        shown, locked = (f"/api/assets/{uploaded(direct, each)}" for each in (photo, make_jpeg(640, 480)))
+        assert direct.put(locked, json={"visibility": "locked"}).status_code == 200
+    cookies = {SESSION_COOKIE: token}
+    with httpx.Client(base_url=f"http://127.0.0.1:{nginx.port}", cookies=cookies, timeout=30) as person:
+        original = person.get(f"{shown}/original", headers={"range": "bytes=0-9"})
+        assert (original.status_code, original.content, ANSWERED_BY in original.headers) == (206, photo[:10], False)
+        for path in (f"{locked}/original", f"{locked}/thumbnail", "/api/users/me"):
+            assert person.get(path).headers[ANSWERED_BY] == "immich"
 
 
 def test_immich_answers_while_we_are_stopped(client: httpx.Client, service: Service, account: Account) -> None:

@@ -19,6 +19,7 @@ from app.catalog.schema import tables
 from app.catalog.schema.import_records import ImportedKey, ImportedPerson, ImportedUser
 
 _file = tables.file
+_foreign_session = tables.immich_session
 _imported_key = tables.immich_key
 _imported_user = tables.immich_user
 _key = tables.api_key
@@ -70,7 +71,7 @@ class ImportedAccountRepository:
             ids = list(user_ids)
             imported = select(_imported_user.c.user_id).where(_imported_user.c.user_id.in_(ids))
             known = list((await connection.execute(imported)).scalars())
-            for table in (_key, _session):
+            for table in (_key, _session, _foreign_session):
                 await connection.execute(delete(table).where(table.c.user_id.in_(known)))
             await connection.execute(update(_user).where(_user.c.id.in_(known)).values(password_hash=None))
             reset = update(_imported_user).where(_imported_user.c.user_id.in_(known)).values(password_hash=None)
