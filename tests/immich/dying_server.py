@@ -44,7 +44,15 @@ class DyingOrder:
     delay: float = 0.0
 
 
-class StageProgress:
+class QuietProgress:
+    def begin(self, stage: str, total: int | None) -> None:
+        """Shows nothing."""
+
+    def advance(self, count: int, size: int = 0) -> None:
+        """Shows nothing."""
+
+
+class StageProgress(QuietProgress):
     """Writes the stage to a file."""
 
     def __init__(self, path: Path) -> None:
@@ -53,9 +61,6 @@ class StageProgress:
 
     def begin(self, stage: str, total: int | None) -> None:
         write_whole(self._path, stage)
-
-    def advance(self, count: int, size: int = 0) -> None:
-        """Shows nothing."""
 
 
 def write_whole(path: Path, text: str) -> None:
