@@ -9,8 +9,11 @@ import httpx
 import pytest
 
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.secrets import record_secret
 from tests.real.service import Service
+
+__all__ = ["stack"]
 
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
 

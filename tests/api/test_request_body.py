@@ -12,9 +12,12 @@ from app.api.http.protocol import HttpProtocol
 from app.api.http.request_body import MAX_LINE_BYTES, BodyFraming
 from tests.api.echo_server import echo, echo_body, run_server
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.http_raw import RawConnection
 from tests.real.service import Service
 from tests.real.uploads import UploadConnection, fresh_bytes, uploaded
+
+__all__ = ["stack"]
 
 READ_BYTES = 256 * 1024
 HEAD = b"POST /many HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

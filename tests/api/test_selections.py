@@ -10,8 +10,11 @@ import pytest
 
 from tests.api.photos import photo
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.service import Service
 from tests.real.uploads import uploaded
+
+__all__ = ["stack"]
 
 ALL = "all that there is"
 BODIES: list[tuple[str, str, dict[str, Any] | None]] = [

@@ -15,8 +15,11 @@ from app.api.authentication.passwords import LoginRateLimiter
 from app.catalog.errors import CatalogUnavailable
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.secrets import record_secret
 from tests.real.service import COMMAND, Service
+
+__all__ = ["stack"]
 
 PASSWORD = "correct horse battery staple"
 DAY_SECONDS = 24 * 60 * 60

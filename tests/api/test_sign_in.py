@@ -12,8 +12,11 @@ import pytest
 
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.secrets import record_secret
 from tests.real.service import Service
+
+__all__ = ["stack"]
 
 
 def test_a_token_signs_in_once(service: Service, anonymous: httpx.Client, account: Account) -> None:

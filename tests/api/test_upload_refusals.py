@@ -1,4 +1,4 @@
-"""Uploads refused before their body was read, on both stacks: the client can read the response although it continues to send, and gets
+"""Uploads refused before their body was read: the client can read the response although it continues to send, and gets
 no `100 Continue`."""
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pytest
 
 from app.api.http.protocol import LINGER_SECONDS
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.service import Service
 from tests.real.uploads import (
     FORM_TAIL,
@@ -28,6 +29,8 @@ from tests.real.uploads import (
     upload,
     uploaded,
 )
+
+__all__ = ["stack"]
 
 MEBIBYTE = 1024 * 1024
 NOTHING = hashlib.sha1(b"")

@@ -15,6 +15,9 @@ from app.api.web.routes import build_security_headers
 from app.api.web.static_files import StaticFiles, accepts_gzip, read_files
 from app.config import Settings
 from tests.api.start_service import StartService
+from tests.real.chosen import stack
+
+__all__ = ["stack"]
 
 MOST_BYTES = 200_000
 VIEWS = ("/", "/photos/0b3f1c9d-2e3a-4b5c-8d6e-7f8091a2b3c4", "/trash", "/administration", "/sign-in")
