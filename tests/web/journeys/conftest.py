@@ -1,4 +1,4 @@
-"""Fixtures of whole journeys: services on both stacks that make thumbnails, at their first start."""
+"""Fixtures of whole journeys: services that make thumbnails, at their first start."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from tests.api.consistency import assert_consistent
 from tests.real.accounts import Account
+from tests.real.chosen import EITHER
 from tests.real.firefox_adapter import PROGRAM
 from tests.real.sample_media import make_jpeg, make_video
 from tests.real.secrets import record_secret
@@ -35,9 +36,10 @@ class FirstRun:
     key: str
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return request.param
+@pytest.fixture(params=EITHER)
+def engine(request: pytest.FixtureRequest, run_seed: int) -> Engine:
+    """One of both, which the seed chooses; in the long campaigns each."""
+    return ENGINES[(run_seed + request.param) % 2]
 
 
 @pytest.fixture
