@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import select
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import psutil
 
@@ -80,12 +82,22 @@ def _listen_on(family: int, address: tuple[str | int, ...] | tuple[int, bytes], 
 
 def _describe_port_owner(port: int) -> str:
     """The process that listens on the port, if this user is permitted to see it."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            for connection in process.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                    return f"{process.name()} (process {process.pid})"
+    with suppress(psutil.Error):
+        for owner, connection in _list_tcp_connections():
+            if owner and connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                return f"{psutil.Process(owner).name()} (process {owner})"
     return "another program"
+
+
+def _list_tcp_connections() -> Iterator[tuple[int | None, Any]]:
+    """The process ids and connections of this machine. In one call: asked for each process, psutil would parse the kernel's whole table each
+    time."""
+    try:
+        yield from ((connection.pid, connection) for connection in psutil.net_connections("tcp"))
+    except psutil.AccessDenied:  # on macOS, unless the user is root
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                yield from ((process.pid, connection) for connection in process.net_connections("tcp"))
 
 
 def _close(sockets: list[socket.socket]) -> None:
