@@ -33,8 +33,8 @@ def export(
     concurrency: Annotated[int, typer.Option(help="Files at a time.", min=1, max=64)] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, and no progress.")] = False,
 ) -> None:
-    """Bring originals and sidecars back into a folder, with their names and dates, each compared with its SHA-1, from wherever they are. Nothing is
-    overwritten; what is there already is compared and left, so an export that was stopped goes on when it is run again."""
+    """Bring originals and sidecars back into a folder, with their names and dates, each compared with its SHA-1, from wherever they are.
+    Nothing is overwritten; what is there already is compared and left, so an export that was stopped goes on when it is run again."""
     if bool(asset) is bool(user):
         fail("give either --asset or --user")
     settings = load_settings_with_logging()

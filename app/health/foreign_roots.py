@@ -1,4 +1,5 @@
-"""Checks that the media location and the folders of foreign files do not overlap: mediavault writes into the one, and never into the others."""
+"""Checks that the media location and the folders of foreign files do not overlap: mediavault writes into the one, and never into the
+others."""
 
 from __future__ import annotations
 

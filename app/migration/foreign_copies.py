@@ -128,7 +128,8 @@ async def plan_foreign_copies(context: MigrationContext, migration: StorageMigra
 
 
 async def give_up_outdated_copies(context: MigrationContext, migration: StorageMigration) -> None:
-    """Give up what an earlier run has begun for a content that its files do not have any more: they are planned anew, at names of today's."""
+    """Give up what an earlier run has begun for a content that its files do not have any more: they are planned anew, at names of
+    today's."""
     async for page in iterate_moves(context, migration, UNSWITCHED_STATES):
         await _give_up_outdated(context, migration, page)
 
@@ -158,8 +159,8 @@ async def _give_up_outdated(
 
 
 def _is_outdated(move: MoveItemWithFile) -> bool:
-    """Whether the target's name is that of another content than the foreign file has now. The source may have another name than at planning:
-    the other program moves its files."""
+    """Whether the target's name is that of another content than the foreign file has now. The source may have another name than at
+    planning: the other program moves its files."""
     if move.file is None or not move.is_foreign:
         return False
     sha1 = move.file.sha1

@@ -1,7 +1,7 @@
 """Copies the objects without a row that a move takes along: the markers of the mount check, and `backups/`.
 
-Their sources are kept: a second copy of a backup does no harm, and a marker identifies its disk. Objects in `quarantine/` are not copied: an
-operator has to decide about them first.
+Their sources are kept: a second copy of a backup does no harm, and a marker identifies its disk. Objects in `quarantine/` are not copied:
+an operator has to decide about them first.
 """
 
 from __future__ import annotations

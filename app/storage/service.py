@@ -1,7 +1,8 @@
 """`StorageService`: reads and writes files by the paths that the catalogue stores, and routes each path to its backend.
 
-A path below the media location, or below the local media folder that was in use before a move to S3, is managed. Every other local path
-is external and read-only, and so is every path below a foreign root, wherever that lies. Both managed locations stay usable while a move is in progress.
+A path below the media location, or below the local media folder that was in use before a move to S3, is managed. Every other local path is
+external and read-only, and so is every path below a foreign root, wherever that lies. Both managed locations stay usable while a move is in
+progress.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class StorageService:
         prefers_copies: bool = False,
         s3_cache: StorageBackend | None = None,
     ) -> None:
-        """`media_root` is absolute, and given also where the folder is missing (`local` is None). `prefix` is part of the paths
-        in the bucket, not of the backend's keys. `prefers_copies`: read foreign files from their copies first, where they have one. `s3_cache`:
+        """`media_root` is absolute, and given also where the folder is missing (`local` is None). `prefix` is part of the paths in the
+        bucket, not of the backend's keys. `prefers_copies`: read foreign files from their copies first, where they have one. `s3_cache`:
         the same store, read through a cache. The service closes the other backends and the staging."""
         self.engine = engine
         self.staging = staging
@@ -456,9 +457,9 @@ async def open_storage(
     *,
     with_cache: bool = True,
 ) -> StorageService:
-    """Open the backends that the settings name; with `metrics` their calls are measured. With engine `s3` the local folder is opened too where it
-    exists, for files that have not moved yet; with engine `local` the bucket is opened too where one is set. Raises a `StorageError` where the
-    media folder cannot be opened. Without `with_cache` the cache of the settings is left alone."""
+    """Open the backends that the settings name; with `metrics` their calls are measured. With engine `s3` the local folder is opened too
+    where it exists, for files that have not moved yet; with engine `local` the bucket is opened too where one is set. Raises a
+    `StorageError` where the media folder cannot be opened. Without `with_cache` the cache of the settings is left alone."""
     root = settings.media_location
     local: StorageBackend | None = None
     s3: StorageBackend | None = None

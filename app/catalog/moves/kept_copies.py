@@ -69,8 +69,8 @@ class KeptCopyRepository:
         return frozenset(kept)
 
     async def give_up(self, migration_id: UUID, file_ids: Iterable[UUID]) -> None:
-        """Revert items of foreign files that were not kept, so that they are planned anew: their names are those of a former content. What may
-        have been copied is marked for deletion. The caller holds the lock of the ledger."""
+        """Revert items of foreign files that were not kept, so that they are planned anew: their names are those of a former content.
+        What may have been copied is marked for deletion. The caller holds the lock of the ledger."""
         async with self._database.write() as connection:
             for batch in iterate_batches(file_ids):
                 mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(batch)

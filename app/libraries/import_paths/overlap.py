@@ -33,8 +33,8 @@ DirectoryIdentity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ReservedFolder:
-    """A folder that an import path, or a folder to be written into, may neither be, nor contain, nor lie in. `name` stands for it in error texts. `is_offline`: its disk may hang, so
-    that only its path is compared, without a call to the disk."""
+    """A folder that an import path, or a folder to be written into, may neither be, nor contain, nor lie in. `name` stands for it in
+    error texts. `is_offline`: its disk may hang, so that only its path is compared, without a call to the disk."""
 
     name: str
     path: str
@@ -43,8 +43,8 @@ class ReservedFolder:
 
 @dataclass(frozen=True, slots=True)
 class _FolderLocation:
-    """What identifies a folder. `device_path`: its device, and its path from the root of that file system; None if unknown. `ancestors`: the
-    folder itself and its parents, up to the first that cannot be read."""
+    """What identifies a folder. `device_path`: its device, and its path from the root of that file system; None if unknown. `ancestors`:
+    the folder itself and its parents, up to the first that cannot be read."""
 
     real_path: str
     device_path: tuple[str, str] | None
@@ -101,8 +101,8 @@ class OverlapCheck:
         return forbidden
 
     def _system_folder_reason(self, location: _FolderLocation) -> str | None:
-        """Why the folder belongs to the running system; None if it does not. A disk that is mounted below a system folder, as desktops do in
-        `/run/media`, does not."""
+        """Why the folder belongs to the running system; None if it does not. A disk that is mounted below a system folder, as desktops
+        do in `/run/media`, does not."""
         mount_point = find_mount_point(location.real_path, self._mounts) or "/"
         fs_type = self._mounts[mount_point].fs_type if mount_point in self._mounts else ""
         if fs_type in KERNEL_TYPES:

@@ -44,8 +44,8 @@ class BackupDamaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BackupHeader:
-    """`revision` is that of the schema, `program` the version of mediavault, `installation` its id. `media_location` (an absolute folder) and
-    `bucket_location` (`s3://bucket/prefix`, or null) are the prefixes of managed paths at the time of the backup."""
+    """`revision` is that of the schema, `program` the version of mediavault, `installation` its id. `media_location` (an absolute
+    folder) and `bucket_location` (`s3://bucket/prefix`, or null) are the prefixes of managed paths at the time of the backup."""
 
     revision: str
     created_at: str

@@ -1,7 +1,7 @@
 """`BackupStore`: makes backups of the catalogue in `backups/` of the media location, lists them, and removes old ones.
 
-A backup is one object, written atomically from one database snapshot. It has a temporary name until it has been read back, so listed backups
-are verified. It contains all rows of the catalogue, including hashes of passwords and keys, but not the photos.
+A backup is one object, written atomically from one database snapshot. It has a temporary name until it has been read back, so listed
+backups are verified. It contains all rows of the catalogue, including hashes of passwords and keys, but not the photos.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Restores a backup into an empty catalogue, SQLite or PostgreSQL, atomically.
 
-The rows are inserted into tables of the backup's schema revision, which are then migrated as those of any older catalogue. The installation's id
-and the record of its markers are restored too, so that the same media location is recognised. Rows that would make the sweeper delete objects
-which may be in use again are dropped (see `app.catalog.backup.stale_rows`).
+The rows are inserted into tables of the backup's schema revision, which are then migrated as those of any older catalogue. The
+installation's id and the record of its markers are restored too, so that the same media location is recognised. Rows that would make the
+sweeper delete objects which may be in use again are dropped (see `app.catalog.backup.stale_rows`).
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 4. The kept counts are compared with the rows that they count.
 
 Each suspected problem is checked again before it is reported. The order of the checks follows the order of writes: a row exists before its
-object and is deleted after it, and a file's path changes before its source is removed. So uploads, deletions and moves in progress are never
-reported. Memory use does not depend on the size of the library.
+object and is deleted after it, and a file's path changes before its source is removed. So uploads, deletions and moves in progress are
+never reported. Memory use does not depend on the size of the library.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`ConsistencyRepair`: repairs findings of the consistency check, on request only.
 
-Lost or damaged derivatives are generated again; orphans are moved to the quarantine folder; kept counts are corrected. A lost or damaged copy
-of a foreign file is forgotten, and marked for deletion, once its source was read and is whole: the next `migrate run` makes another one. Nothing
-else is deleted.
+Lost or damaged derivatives are generated again; orphans are moved to the quarantine folder; kept counts are corrected. A lost or damaged
+copy of a foreign file is forgotten, and marked for deletion, once its source was read and is whole: the next `migrate run` makes another
+one. Nothing else is deleted.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _REPAIRABLE_KINDS = frozenset((FindingKind.MISSING, FindingKind.SIZE, FindingKin
 
 
 class ConsistencyRepair:
-    """With `jobs` derivatives are generated again, kept counts corrected, and lost or damaged copies forgotten. With `quarantine_orphans` orphans
-    are moved to `quarantine/<moment>/<key>`."""
+    """With `jobs` derivatives are generated again, kept counts corrected, and lost or damaged copies forgotten. With
+    `quarantine_orphans` orphans are moved to `quarantine/<moment>/<key>`."""
 
     def __init__(
         self,
@@ -64,7 +64,8 @@ class ConsistencyRepair:
         return None
 
     async def _forget_copy(self, file: File, copy_path: str) -> str | None:
-        """Only while the source is whole: otherwise the copy, even a damaged one, or one that the store did not find, may be all that is left."""
+        """Only while the source is whole: otherwise the copy, even a damaged one, or one that the store did not find, may be all that is
+        left."""
         current = await self._catalog.files.get(file.id)
         recorded = current and get_recorded_checksums(current)
         if current is None or recorded is None:

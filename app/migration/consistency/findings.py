@@ -12,9 +12,9 @@ from app.catalog.schema.records import File
 
 
 class FindingKind(StrEnum):
-    """`missing`: a live file has no object, or an unfinished upload has lost bytes that were acknowledged. `size`, `checksum`: its object differs from the row. `unreadable`: it could not be read.
-    `unplaced`: its path lies in no location of the settings. `orphan`: an object without a row. `count`: a kept count is not that of the
-    rows."""
+    """`missing`: a live file has no object, or an unfinished upload has lost bytes that were acknowledged. `size`, `checksum`: its
+    object differs from the row. `unreadable`: it could not be read. `unplaced`: its path lies in no location of the settings. `orphan`:
+    an object without a row. `count`: a kept count is not that of the rows."""
 
     MISSING = "missing"
     SIZE = "size"
@@ -27,8 +27,9 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyFinding:
-    """`file` is None for an orphan, a folder and a count, whose `path` is the name of the table. `key` is an orphan's key. Sizes in bytes. `repair` names the repair that was made, if
-    any. `is_copy`: `path` is that of the copy of the foreign file `file`. `is_transient`: a second check may give another result. `upload_id`: of the unfinished upload that has lost bytes."""
+    """`file` is None for an orphan, a folder and a count, whose `path` is the name of the table. `key` is an orphan's key. Sizes in
+    bytes. `repair` names the repair that was made, if any. `is_copy`: `path` is that of the copy of the foreign file `file`.
+    `is_transient`: a second check may give another result. `upload_id`: of the unfinished upload that has lost bytes."""
 
     problem: FindingKind
     path: str
@@ -44,10 +45,10 @@ class ConsistencyFinding:
 
 @dataclass(slots=True)
 class ConsistencySummary:
-    """Counts: listed `objects`, checked live `files`, `bytes_read`; `known` objects that need no row, by kind; files that are not checked:
-    `external` ones, and `unsettled` ones (state writing or doomed). `foreign`: live foreign files; those of a folder that is not mounted are not
-    checked, and the folder is a finding. `copies`: those of foreign files, which are checked in any case. `uploads`: unfinished ones that have
-    bytes in the storage."""
+    """Counts: listed `objects`, checked live `files`, `bytes_read`; `known` objects that need no row, by kind; files that are not
+    checked: `external` ones, and `unsettled` ones (state writing or doomed). `foreign`: live foreign files; those of a folder that is
+    not mounted are not checked, and the folder is a finding. `copies`: those of foreign files, which are checked in any case. `uploads`:
+    unfinished ones that have bytes in the storage."""
 
     objects: int = 0
     files: int = 0

@@ -1,7 +1,8 @@
 """Export: brings originals and sidecars back into a folder, with their names and dates, each compared with its SHA-1.
 
 A file that lies in the folder already with the same bytes is left alone, so an export that was stopped goes on where it was. No file is
-ever overwritten: where a name is taken by other bytes, the asset's id is part of the name. A sidecar has the name of its original and `.xmp`.
+ever overwritten: where a name is taken by other bytes, the asset's id is part of the name. A sidecar has the name of its original and
+`.xmp`.
 """
 
 from __future__ import annotations
@@ -162,7 +163,8 @@ class Exporter:
         return replace(export, file=replace(export.file, sha1=digest.to_checksums().sha1))
 
     async def _write_from_any_place(self, export: _Export) -> None:
-        """From where the file is read usually; if its bytes there are wrong, from the source and from the copy, whichever came first before."""
+        """From where the file is read usually; if its bytes there are wrong, from the source and from the copy, whichever came first
+        before."""
         file = export.file
         try:
             await self._write(export, file.path, self._storage.read)

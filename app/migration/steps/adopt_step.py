@@ -1,7 +1,8 @@
 """Adoption: makes foreign files ours, each at a verified copy below our media location. Their sources are left as they are.
 
-A file without a copy is copied first, to where new files go. Each copy is compared once more right before its file's row takes its
-path. A file whose copy is not whole stays foreign, and the originals of libraries stay where they lie. The adoption may be killed at any moment; the next one goes on.
+A file without a copy is copied first, to where new files go. Each copy is compared once more right before its file's row takes its path. A
+file whose copy is not whole stays foreign, and the originals of libraries stay where they lie. The adoption may be killed at any moment;
+the next one goes on.
 """
 
 from __future__ import annotations

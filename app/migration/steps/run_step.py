@@ -1,7 +1,7 @@
 """`migrate run`: adds all files at the source to the ledger, copies and verifies them, and repeats until no new files are found.
 
-The rows of a copy are committed before its first byte. After a kill the next run continues from the ledger: a complete copy is adopted after
-its bytes were checked, an incomplete one was never visible.
+The rows of a copy are committed before its first byte. After a kill the next run continues from the ledger: a complete copy is adopted
+after its bytes were checked, an incomplete one was never visible.
 """
 
 from __future__ import annotations

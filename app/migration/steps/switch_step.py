@@ -1,5 +1,5 @@
-"""`migrate switch`: changes the paths of files to their verified copies. The sources stay until `migrate cleanup`, so `migrate rollback` can
-undo it.
+"""`migrate switch`: changes the paths of files to their verified copies. The sources stay until `migrate cleanup`, so `migrate rollback`
+can undo it.
 
 The target is listed first: a file whose copy is missing or has another size is not switched.
 """
