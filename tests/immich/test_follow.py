@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from uuid import UUID
 
+import bcrypt
 import pytest
 from sqlalchemy import update
 
@@ -15,7 +17,7 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import Asset
 from tests.api.consistency import differences, read_state
 from tests.immich.conftest import COMBINATION_IDS, COMBINATIONS, MakeTakeover
-from tests.immich.installation import PASSWORD
+from tests.immich.installation import PASSWORD, PASSWORD_HASH
 from tests.immich.playing import Player
 from tests.immich.takeover import Takeover
 from tests.real.notes import Note
@@ -186,24 +188,57 @@ def test_what_was_removed_here_comes_back(followed: Takeover) -> None:
     assert_agreement(followed)
 
 
-def test_accounts_follow(followed: Takeover) -> None:
-    """A new password, a key that is revoked, a user who is deleted."""
+def log_in(takeover: Takeover, password: str) -> int:
+    """The status of the answer to Ben."""
+    with takeover.service.client() as client:
+        return client.post("/api/auth/login", json={"email": "ben@example.org", "password": password}).status_code
+
+
+def read_with_key(takeover: Takeover) -> int:
+    """The status of the answer to Ben's API key, after a restart, which forgets what is cached."""
+    takeover.service.restart()
+    with takeover.client("ben") as client:
+        return client.get("/api/assets").status_code
+
+
+def test_a_new_password_and_a_revoked_key_follow(followed: Takeover) -> None:
     installation = followed.installation
-    other = "$2b$04$abcdefghijklmnopqrstuuu3tJ5KJJ9eKP9oM1b7R0Q5Y5k0e0nSe"
-    ben = {"email": "ben@example.org", "password": PASSWORD}
-    with followed.service.client() as anonymous, followed.client("ben") as client:
-        assert anonymous.post("/api/auth/login", json=ben).status_code == 201
-        assert client.get("/api/assets").status_code == 200
-        installation.execute("UPDATE \"user\" SET password = %s WHERE name = 'Ben'", [other])
-        installation.execute('DELETE FROM api_key WHERE "userId" = %s', [installation.users["ben"]])
-        followed.report(*ONCE)
-        assert anonymous.post("/api/auth/login", json=ben).status_code == 401
-        followed.service.restart()  # which forgets what it has cached
-        assert client.get("/api/assets").status_code == 401
-    installation.execute('UPDATE "user" SET "deletedAt" = now() WHERE name = \'Ben\'')
+    ben = installation.users["ben"]
+    assert log_in(followed, PASSWORD) == 201
+    assert read_with_key(followed) == 200
+    other = bcrypt.hashpw(b"another password", bcrypt.gensalt(4)).decode()
+    ((key,),) = installation.execute('SELECT to_jsonb(k) FROM api_key AS k WHERE "userId" = %s', [ben])
+    installation.execute('UPDATE "user" SET password = %s WHERE id = %s', [other, ben])
+    installation.execute('DELETE FROM api_key WHERE "userId" = %s', [ben])
+
     followed.report(*ONCE)
-    installation.execute("UPDATE \"user\" SET \"deletedAt\" = NULL, password = '' WHERE name = 'Ben'")
+
+    assert (log_in(followed, PASSWORD), log_in(followed, "another password")) == (401, 201)
+    assert read_with_key(followed) == 401
+    restore = "INSERT INTO api_key SELECT (jsonb_populate_record(NULL::api_key, %s::jsonb)).*"
+    installation.execute(restore, [json.dumps(key)])
+    installation.execute('UPDATE "user" SET password = %s WHERE id = %s', [PASSWORD_HASH, ben])
     followed.report(*ONCE)
+    assert log_in(followed, PASSWORD) == 201
+    assert read_with_key(followed) == 200
+
+
+def test_a_deleted_user_is_locked_out_until_restored(followed: Takeover) -> None:
+    installation = followed.installation
+    installation.execute('UPDATE "user" SET "deletedAt" = now() WHERE id = %s', [installation.users["ben"]])
+    followed.report(*ONCE)
+    assert log_in(followed, PASSWORD) == 401
+    assert read_with_key(followed) == 401
+    assert_agreement(followed)
+
+    installation.execute('UPDATE "user" SET "deletedAt" = NULL WHERE id = %s', [installation.users["ben"]])
+    followed.report(*ONCE)
+    assert log_in(followed, PASSWORD) == 201
+    assert read_with_key(followed) == 200
+
+    installation.execute("UPDATE \"user\" SET password = '' WHERE id = %s", [installation.users["ben"]])
+    followed.report(*ONCE)
+    assert log_in(followed, PASSWORD) == 401, "at Immich they log in by other means now"
     assert_agreement(followed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ MOST_TRANSACTIONS = 60
 SHORT_ROUNDS, SOAK_ROUNDS = 2, 60
 MOST_KILLS = 3
 """In a row, before the command completes its work."""
+WITHIN_SECONDS = 60.0
 
 MakeCopies = Callable[[DatabaseKind], CatalogueCopies]
 
@@ -61,6 +63,7 @@ class DyingServer:
         own = self._installation
         order = DyingOrder(db_url, own.url, own.media_roots, transaction, after, is_follow, str(self._count), delay)
         print(json.dumps(asdict(order)), file=self._process.stdin, flush=True)
+        assert select.select([self._process.stdout], [], [], WITHIN_SECONDS)[0], "no answer of the dying server"
         status = int(self._process.stdout.readline())
         assert status in (0, -signal.SIGKILL)
         return status, int(self._count.read_text())
@@ -70,7 +73,13 @@ class DyingServer:
         return self._count.with_suffix(STAGE_SUFFIX).read_text()
 
     def close(self) -> None:
-        self._process.communicate(timeout=30)
+        """An answer that did not come is not waited for."""
+        try:
+            self._process.communicate(timeout=WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate(timeout=WITHIN_SECONDS)
+            raise
 
 
 @pytest.fixture
