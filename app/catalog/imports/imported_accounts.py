@@ -37,9 +37,9 @@ class ImportedAccountRepository:
         async with self._database.read() as connection:
             return set((await connection.execute(select(_imported_user.c.user_id))).scalars())
 
-    async def apply_user(self, user: ImportedUser) -> bool:
-        """Insert or update the user. Returns whether anything changed. A password that the user has now stays as long as the source's is the
-        one that was read last. Raises `EmailTaken` when another user has the address, `InvalidEmail`, and `OutsideForeignRoots`."""
+    async def apply_user(self, user: ImportedUser) -> None:
+        """Insert or update the user. A password that the user has now stays as long as the source's is the one that was read last. Raises
+        `EmailTaken` when another user has the address, `InvalidEmail`, and `OutsideForeignRoots`."""
         values: dict[str, Any] = {
             "email": validate_email(user.email), "name": user.name, "is_admin": user.is_admin, "quota": user.quota,
             "profile_changed_at": user.profile_changed_at, "created_at": user.created_at, "updated_at": user.updated_at,
@@ -63,10 +63,9 @@ class ImportedAccountRepository:
             if changed:
                 await connection.execute(update(_user).where(_user.c.id == user.id).values(values))
                 await remove_replaced_file(connection, user.id, former, values["profile_file_id"])
-        return changed
 
-    async def close_accounts(self, user_ids: Iterable[UUID]) -> int:
-        """Users whom the source has deleted can no longer log in, and their keys and sessions end. Returns how many that concerned."""
+    async def close_accounts(self, user_ids: Iterable[UUID]) -> None:
+        """Users whom the source has deleted can no longer log in, and their keys and sessions end."""
         async with self._database.write() as connection:
             ids = list(user_ids)
             imported = select(_imported_user.c.user_id).where(_imported_user.c.user_id.in_(ids))
@@ -76,7 +75,6 @@ class ImportedAccountRepository:
             await connection.execute(update(_user).where(_user.c.id.in_(known)).values(password_hash=None))
             reset = update(_imported_user).where(_imported_user.c.user_id.in_(known)).values(password_hash=None)
             await connection.execute(reset)
-        return len(known)
 
     async def apply_keys(self, keys: Sequence[ImportedKey], owners: Sequence[UUID]) -> list[UUID]:
         """Insert, update and revoke keys, so that those of `owners` which were taken over are these. Returns those that were left out, as another

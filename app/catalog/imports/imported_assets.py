@@ -67,8 +67,8 @@ class ImportedAssetRepository:
                 await store_progress(connection, *progress)
         return changes
 
-    async def link_videos(self, links: Mapping[UUID, UUID]) -> int:
-        """Link photos to their videos, by the ids of both, where the catalogue has both. Returns how many were not linked so."""
+    async def link_videos(self, links: Mapping[UUID, UUID]) -> None:
+        """Link photos to their videos, by the ids of both, where the catalogue has both."""
         async with self._database.write() as connection:
             wrong: dict[UUID, UUID] = {}
             for batch in iterate_batches(links):
@@ -81,7 +81,6 @@ class ImportedAssetRepository:
                     if video_id in present:
                         linking = update(_asset).where(_asset.c.id == photo_id).values(live_photo_video_id=video_id)
                         await connection.execute(linking)
-        return len(wrong)
 
 
 async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset]) -> KnownRows:

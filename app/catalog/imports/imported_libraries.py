@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from sqlalchemy import insert, select, update
 
@@ -19,9 +18,8 @@ class ImportedLibraryRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def apply(self, libraries: Sequence[ImportedLibrary]) -> int:
-        """Insert and update libraries, which this service does not scan. Returns how many changed."""
-        changed = 0
+    async def apply(self, libraries: Sequence[ImportedLibrary]) -> None:
+        """Insert and update libraries, which this service does not scan."""
         async with self._database.write() as connection:
             for library in libraries:
                 values = {
@@ -39,11 +37,3 @@ class ImportedLibraryRepository:
                     await connection.execute(insert(_library).values(id=library.id, **values, **initial))
                 elif any(known[name] != value for name, value in values.items()):
                     await connection.execute(update(_library).where(_library.c.id == library.id).values(values))
-                else:
-                    continue
-                changed += 1
-        return changed
-
-    async def list_foreign_ids(self) -> set[UUID]:
-        async with self._database.read() as connection:
-            return set((await connection.execute(select(_library.c.id).where(_library.c.is_foreign))).scalars())

@@ -89,11 +89,6 @@ async def open_source(database_url: str) -> AsyncIterator[SourceConnection]:
         await connection.close()
 
 
-def describe_address(database_url: str) -> str:
-    """The address without the password."""
-    return _parse(database_url).set(drivername="postgresql").render_as_string(hide_password=True)
-
-
 def _parse(database_url: str) -> URL:
     try:
         location = parse_url(database_url)

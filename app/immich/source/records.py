@@ -85,7 +85,7 @@ class SourcePerson:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file of an asset beside its original. `type` is one of `SOURCE_FILE_TYPES`, or one that a later version has."""
+    """A file of an asset beside its original. `type` is one of `asset_file.type`, also one that only a later version has."""
 
     type: str
     path: str
@@ -115,7 +115,6 @@ class SourceAsset:
     status: str
     is_offline: bool
     is_external: bool
-    is_edited: bool
     library_id: UUID | None
     live_photo_video_id: UUID | None
     duration: str | int | None

@@ -119,7 +119,6 @@ def build_asset(row: Row) -> SourceAsset:
         status=str(row["status"] or "active"),
         is_offline=bool(row["isOffline"]),
         is_external=is_external,
-        is_edited=bool(row["isEdited"]),
         library_id=row["libraryId"],
         live_photo_video_id=row["livePhotoVideoId"],
         duration=row["duration"],

@@ -16,16 +16,15 @@ _REQUIRED = {
 }
 
 _OPTIONAL = {
-    "user": "name password isAdmin storageLabel quotaSizeInBytes quotaUsageInBytes profileImagePath profileChangedAt createdAt updatedAt"
-    " deletedAt status",
+    "user": "name password isAdmin quotaSizeInBytes quotaUsageInBytes profileImagePath profileChangedAt createdAt updatedAt deletedAt",
     "api_key": "id name key userId permissions createdAt updatedAt",
-    "library": "id name ownerId importPaths exclusionPatterns createdAt updatedAt deletedAt refreshedAt",
+    "library": "id name ownerId importPaths exclusionPatterns createdAt updatedAt deletedAt",
     "asset": "fileModifiedAt localDateTime checksumAlgorithm livePhotoVideoId isFavorite duration thumbhash isOffline isExternal libraryId"
-    " deletedAt status visibility width height isEdited deviceAssetId deviceId encodedVideoPath sidecarPath createdAt updatedAt updateId",
-    "asset_file": "id isEdited createdAt updatedAt updateId",
+    " deletedAt status visibility width height deviceAssetId deviceId encodedVideoPath sidecarPath createdAt updatedAt",
+    "asset_file": "isEdited updatedAt",
     "asset_exif": "assetId make model exifImageWidth exifImageHeight fileSizeInByte orientation dateTimeOriginal modifyDate lensModel"
     " fNumber focalLength iso latitude longitude city state country description fps exposureTime timeZone projectionType rating"
-    " updatedAt updateId",
+    " updatedAt",
     "asset_audit": "assetId deletedAt",
     "person": "id ownerId name thumbnailPath createdAt updatedAt",
     "move_history": "entityId pathType oldPath newPath",
@@ -37,13 +36,13 @@ _ON_REQUEST = {"session": "id userId token expiresAt deviceType createdAt"}
 """Tables that are read only where a setting says so: the role need not be allowed to."""
 
 _IGNORED = {
-    "user": "oauthId shouldChangePassword avatarColor pinCode clusterGroupId isOnboarded metadata updateId",
+    "user": "storageLabel status oauthId shouldChangePassword avatarColor pinCode clusterGroupId isOnboarded metadata updateId",
     "api_key": "updateId",
-    "library": "updateId",
-    "asset": "stackId duplicateId originalThumbhash",
+    "library": "refreshedAt updateId",
+    "asset": "stackId duplicateId originalThumbhash isEdited updateId",
     "asset_audit": "id ownerId",
-    "asset_file": "isProgressive isTransparent",
-    "asset_exif": "colorspace bitsPerSample livePhotoCID autoStackId profileDescription lockedProperties tags",
+    "asset_file": "id createdAt isProgressive isTransparent updateId",
+    "asset_exif": "updateId colorspace bitsPerSample livePhotoCID autoStackId profileDescription lockedProperties tags",
     "person": "isHidden isFavorite birthDate color faceAssetId updateId",
     "move_history": "id",
     "version_history": "id",
@@ -58,9 +57,8 @@ NOT_TAKEN_OVER = (
 OPTIONAL_IN_SOME_VERSIONS = frozenset(
     f"{table}.{column}"
     for table, columns in {
-        "asset": "checksumAlgorithm isEdited deviceAssetId deviceId encodedVideoPath sidecarPath updateId width height",
-        "asset_file": "isEdited updateId",
-        "asset_exif": "updateId",
+        "asset": "checksumAlgorithm deviceAssetId deviceId encodedVideoPath sidecarPath width height",
+        "asset_file": "isEdited",
     }.items()
     for column in columns.split()
 )
