@@ -68,8 +68,8 @@ def immich_plan(
     media_root: MediaRootOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Look through the installation, and report what would be taken over and what is wrong. Changes nothing. Ends with status 1 where an import
-    would be refused."""
+    """Look through the installation, and report what would be taken over and what is wrong. Changes nothing. Ends with status 1 where an
+    import would be refused."""
 
     async def plan(reader: SourceReader, roots: MediaRoots) -> PlanReport:
         from app.immich.plan import plan_import  # noqa: PLC0415 - slow to import
@@ -103,8 +103,8 @@ def immich_import(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Take over users, keys, libraries and assets, with their files where they lie. Goes on where it was interrupted; what was taken over before
-    is compared. Changes nothing of Immich's."""
+    """Take over users, keys, libraries and assets, with their files where they lie. Goes on where it was interrupted; what was taken over
+    before is compared. Changes nothing of Immich's."""
     from app.immich.import_run import ImportOptions  # noqa: PLC0415 - slow to import
 
     options = ImportOptions(
@@ -130,8 +130,9 @@ def immich_follow(
     accept_moves: AcceptMoves = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document for each look.")] = False,
 ) -> None:
-    """Take over what changes in Immich, until it is interrupted. The folders are those of the import, unless others are given. What Immich has no
-    more goes to the trash. While Immich moves files, its database or ours does not answer, or a folder is not mounted, it says so and waits."""
+    """Take over what changes in Immich, until it is interrupted. The folders are those of the import, unless others are given. What
+    Immich has no more goes to the trash. While Immich moves files, its database or ours does not answer, or a folder is not mounted, it
+    says so and waits."""
     from app.immich.import_run import ImportOptions  # noqa: PLC0415 - slow to import
 
     options, compare_after = ImportOptions(accept_moves=accept_moves), timedelta(hours=compare_every)

@@ -36,9 +36,10 @@ def immich_adopt(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, and no progress.")] = False,
 ) -> None:
-    """Make the files that were taken over from Immich ours, each at a verified copy in our media location. What has no copy is copied first.
-    Immich's own files are left as they are. Originals of external libraries are not copied: they are read where they lie. At the end the
-    folders are named that nothing here reads any more: their owner may remove them. May be stopped at any moment; run it again to go on."""
+    """Make the files that were taken over from Immich ours, each at a verified copy in our media location. What has no copy is copied
+    first. Immich's own files are left as they are. Originals of external libraries are not copied: they are read where they lie. At the
+    end the folders are named that nothing here reads any more: their owner may remove them. May be stopped at any moment; run it again to
+    go on."""
     if (database_url is None) is not without_database:
         fail("give either --database-url or --without-database")
     settings = load_settings_with_logging()

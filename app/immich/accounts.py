@@ -38,8 +38,8 @@ class AccountImport:
         self._problems = problems
 
     async def import_users(self, emails: Sequence[str] | None, *, dry_run: bool) -> list[UUID]:
-        """The ids of the users whose assets are to be taken over. `emails`: only these; None: all. Deleted users are left out, unless they came
-        over before: these can no longer log in."""
+        """The ids of the users whose assets are to be taken over. `emails`: only these; None: all. Deleted users are left out, unless
+        they came over before: these can no longer log in."""
         all_users = await self._reader.list_users()
         users = all_users if emails is None else _select_users(all_users, emails)
         known = await self._catalog.imported_accounts.list_user_ids()

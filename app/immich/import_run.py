@@ -110,8 +110,8 @@ class ImmichImport:
         return self.report
 
     async def follow(self, *, compare_after: timedelta) -> ImportReport:
-        """Take over what Immich has changed since the last run, and read no more than that. Everything is compared if the last time is `compare_after` ago, or an import
-        was interrupted. Raises `ImportRefused` before the first import."""
+        """Take over what Immich has changed since the last run, and read no more than that. Everything is compared if the last time is
+        `compare_after` ago, or an import was interrupted. Raises `ImportRefused` before the first import."""
         source = await self._catalog.import_sources.get(SOURCE_NAME)
         if source is None:
             raise ImportRefused("nothing was imported yet: run `mediavault immich import` first")

@@ -29,8 +29,8 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class PlanReport:
-    """Counts of what an import would take over, and bytes of files. `assets`: all rows by type; `importable`: those that an import would take
-    over, each looked at by itself: of two with one path or checksum it takes one. `refusals`: why an import would not begin."""
+    """Counts of what an import would take over, and bytes of files. `assets`: all rows by type; `importable`: those that an import would
+    take over, each looked at by itself: of two with one path or checksum it takes one. `refusals`: why an import would not begin."""
 
     version: str | None
     media_location: str | None

@@ -21,8 +21,8 @@ _UNNAMED_FOLDERS = (b"backups",)
 async def compare_with_rows(
     reader: SourceReader, root: MediaRoot, on_unknown: Callable[[str], None], on_shared: Callable[[str, int], None]
 ) -> None:
-    """Calls `on_unknown` with each file that no row names, and `on_shared` with each path that several rows name and their number. Paths are
-    Immich's."""
+    """Calls `on_unknown` with each file that no row names, and `on_shared` with each path that several rows name and their number. Paths
+    are Immich's."""
     container = root.container.encode()
     rows = reader.stream_paths(f"{root.container}/")
     row = await anext(rows, None)

@@ -1,5 +1,5 @@
-"""`Installation`: a small installation of Immich, made for real: its tables in PostgreSQL, and files in all of its folders. Each of the ways in
-which an installation can be wrong is in it once."""
+"""`Installation`: a small installation of Immich, made for real: its tables in PostgreSQL, and files in all of its folders. Each of the
+ways in which an installation can be wrong is in it once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`mediavault immich import`: ids, checksums, keys and passwords work as at Immich, what Immich made is served as it is, and nothing of Immich's
-changes."""
+"""`mediavault immich import`: ids, checksums, keys and passwords work as at Immich, what Immich made is served as it is, and nothing of
+Immich's changes."""
 
 from __future__ import annotations
 

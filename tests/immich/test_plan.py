@@ -1,4 +1,5 @@
-"""`mediavault immich plan` names and counts what is wrong, changes nothing, and needs no more rights than `docs/immich.md` gives its role."""
+"""`mediavault immich plan` names and counts what is wrong, changes nothing, and needs no more rights than `docs/immich.md` gives its
+role."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`mediavault immich follow` waits while Immich moves files, or its database or its disk is away, and goes on then. What was moved or deleted
-is taken over at once if a person accepts it."""
+"""`mediavault immich follow` waits while Immich moves files, or its database or its disk is away, and goes on then. What was moved or
+deleted is taken over at once if a person accepts it."""
 
 from __future__ import annotations
 

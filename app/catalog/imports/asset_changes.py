@@ -24,9 +24,9 @@ _COPIED = (
 
 @dataclass(frozen=True, slots=True)
 class KnownRows:
-    """Rows of the catalogue that concern a batch. `files`: by id; `written`: when files of libraries were last written, in nanoseconds since
-    1970, by asset; `path_owners`: ids of files by path; `checksum_owners`: ids of assets by owner and checksum; `derivatives`: ids of
-    files by asset and kind; `videos`: those of the batch's videos of live photos that are in the catalogue."""
+    """Rows of the catalogue that concern a batch. `files`: by id; `written`: when files of libraries were last written, in nanoseconds
+    since 1970, by asset; `path_owners`: ids of files by path; `checksum_owners`: ids of assets by owner and checksum; `derivatives`: ids
+    of files by asset and kind; `videos`: those of the batch's videos of live photos that are in the catalogue."""
 
     assets: Mapping[UUID, Any]
     files: Mapping[UUID, Any]
@@ -39,8 +39,8 @@ class KnownRows:
 
 @dataclass(slots=True)
 class BatchChanges:
-    """What a batch writes. `new_assets` in an order in which videos come before their photos. `conflicts`: assets and files that are left out,
-    with the reason."""
+    """What a batch writes. `new_assets` in an order in which videos come before their photos. `path_conflicts`, `checksum_conflicts`:
+    paths and assets that are left out."""
 
     new_files: list[tuple[UUID, ImportedFile]] = field(default_factory=list[tuple[UUID, ImportedFile]])
     changed_files: list[ImportedFile] = field(default_factory=list[ImportedFile])
@@ -70,8 +70,8 @@ def list_files(asset: ImportedAsset) -> list[ImportedFile]:
 
 
 def compare_batch(batch: Sequence[ImportedAsset], known: KnownRows) -> BatchChanges:
-    """Of two assets that name the same path or have the same checksum the first one gets it, and of one in the catalogue and one that is not the
-    former, unless the batch moves it away."""
+    """Of two assets that name the same path or have the same checksum the first one gets it, and of one in the catalogue and one that is
+    not the former, unless the batch moves it away."""
     changes = BatchChanges()
     accepted = _videos_first(_without_disproved_checksum(asset, known) for asset in batch)
     while True:
@@ -89,8 +89,8 @@ def compare_batch(batch: Sequence[ImportedAsset], known: KnownRows) -> BatchChan
 
 
 def _without_disproved_checksum(asset: ImportedAsset, known: KnownRows) -> ImportedAsset:
-    """Without the source's checksum where the file was read, and its bytes are other ones (see `ForeignFileRepository.store_checksums`): the
-    SHA-1 is in the file's row then, and not in the asset's. A file whose path was released has lost its asset's checksum otherwise."""
+    """Without the source's checksum where the file was read, and its bytes are other ones (see `ForeignFileRepository.store_checksums`):
+    the SHA-1 is in the file's row then, and not in the asset's. A file whose path was released has lost its asset's checksum otherwise."""
     before, file = known.assets.get(asset.id), known.files.get(asset.original.id)
     if before is None or file is None or before.checksum is not None or asset.checksum is None:
         return asset
@@ -212,8 +212,8 @@ def _compare_file(asset: ImportedAsset, file: ImportedFile, known: KnownRows, ch
 
 
 def _is_unchanged(asset: ImportedAsset, file: ImportedFile, known: KnownRows) -> bool:
-    """Whether the file, which has a row, holds the same bytes as before, as far as is known. That of a library does not if its time is another
-    one, as for a scan: its owner may have edited it to the same size."""
+    """Whether the file, which has a row, holds the same bytes as before, as far as is known. That of a library does not if its time is
+    another one, as for a scan: its owner may have edited it to the same size."""
     if file.kind is FileKind.EXTERNAL and known.written.get(asset.id) != asset.identity.mtime_ns:
         return False
     return is_same_content(file, known.files[file.id])

@@ -77,8 +77,8 @@ class ImportedAccountRepository:
             await connection.execute(reset)
 
     async def apply_keys(self, keys: Sequence[ImportedKey], owners: Sequence[UUID]) -> list[UUID]:
-        """Insert, update and revoke keys, so that those of `owners` which were taken over are these. Returns those that were left out, as another
-        key has their hash."""
+        """Insert, update and revoke keys, so that those of `owners` which were taken over are these. Returns those that were left out, as
+        another key has their hash."""
         refused: list[UUID] = []
         async with self._database.write() as connection:
             kept = {key.id for key in keys}

@@ -55,8 +55,8 @@ class ImportedAssetRepository:
             return compare_batch(batch, await _read_known(connection, batch))
 
     async def apply(self, batch: Sequence[ImportedAsset], *, progress: tuple[str, UUID] | None = None) -> BatchChanges:
-        """Insert and update the assets. The owners must exist. `progress`: the name of the source and the id up to which it was read are stored
-        in the same transaction. Raises `OutsideForeignRoots`."""
+        """Insert and update the assets. The owners must exist. `progress`: the name of the source and the id up to which it was read are
+        stored in the same transaction. Raises `OutsideForeignRoots`."""
         async with self._database.write() as connection:
             for owner_id in sorted({asset.owner_id for asset in batch}):
                 await quota.lock_owner(connection, owner_id)

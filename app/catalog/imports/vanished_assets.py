@@ -56,7 +56,8 @@ class VanishedAssetRepository:
         return trashed
 
     async def release(self, asset_ids: Iterable[UUID]) -> None:
-        """Give up the paths and checksums of vanished assets, as another asset has them now. Files of ours beside them stay where they are."""
+        """Give up the paths and checksums of vanished assets, as another asset has them now. Files of ours beside them stay where they
+        are."""
         async with self._database.write() as connection:
             for batch in iterate_batches(asset_ids):
                 mine = (_asset.c.id.in_(batch), _where_imported())

@@ -20,9 +20,9 @@ class ImportPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImportSource:
-    """How far an installation of Immich was taken over. `after_id`: the last asset of the unfinished run; `begun_at`: when that run, or the
-    last one, began, by the clock of Immich's database. Everything that Immich wrote before `followed_to` was seen; `compared_at`: when all rows
-    were compared. `users`: the addresses that were chosen; None: all."""
+    """How far an installation of Immich was taken over. `after_id`: the last asset of the unfinished run; `begun_at`: when that run, or
+    the last one, began, by the clock of Immich's database. Everything that Immich wrote before `followed_to` was seen; `compared_at`:
+    when all rows were compared. `users`: the addresses that were chosen; None: all."""
 
     name: str
     media_roots: tuple[str, ...]

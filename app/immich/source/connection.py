@@ -28,8 +28,8 @@ _TIMESTAMP_WITH_ZONE = 1184
 
 
 class _TolerantTimestampLoader(Loader):
-    """Loads times with a zone; those that Python cannot hold become `UnusableDate`, where psycopg's own loader fails the query. The session's
-    zone is UTC."""
+    """Loads times with a zone; those that Python cannot hold become `UnusableDate`, where psycopg's own loader fails the query. The
+    session's zone is UTC."""
 
     def load(self, data: Buffer) -> datetime | UnusableDate:
         text = bytes(data).decode()
