@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,24 @@ def test_the_unit_leaves_signals_to_the_supervisor_and_time_to_drain() -> None:
     assert "KillMode=mixed" in text
     (seconds,) = re.findall(r"TimeoutStopSec=(\d+)", text)
     assert int(seconds) >= drain_seconds()
+
+
+def test_a_follower_of_immich_waits_for_a_person_where_it_must() -> None:
+    text = (ROOT / "deploy/systemd/mediavault-immich-follow.service").read_text(encoding="utf-8")
+    assert "Restart=on-failure" in text
+    assert "RestartPreventExitStatus=2" in text
+    assert "ReadWritePaths" not in text, "Immich's folders are read-only"
+
+
+def test_the_documented_schedules_of_following_run_commands_that_exist() -> None:
+    text = (ROOT / "docs/immich.md").read_text(encoding="utf-8")
+    blocks = [textwrap.dedent(block) for block in re.findall(r"^( *```yaml\n.*?)```", text, re.DOTALL | re.MULTILINE)]
+    (follower,) = [yaml.safe_load(block.partition("\n")[2])["services"]["mediavault-follow"] for block in blocks]
+    assert_command_exists(follower["command"])
+    assert set(follower["environment"]) <= setting_names() | {"IMMICH_DATABASE_URL"}
+    assert all(volume.endswith(":ro") for volume in follower["volumes"])
+    (line,) = re.findall(r"^ *\*/5 .*/bin/(mediavault .*)$", text, re.MULTILINE)
+    assert_command_exists(shlex.split(line))
 
 
 @pytest.mark.parametrize("name", ["migration", "api", "worker"])
