@@ -84,7 +84,7 @@ class AccountImport:
             return False
         return True
 
-    async def import_keys(self, owners: Sequence[UUID]) -> int:
+    async def import_keys(self, owners: Sequence[UUID], *, dry_run: bool) -> int:
         """Keys of deleted users, and keys that Immich has revoked, end. Returns how many keys there are."""
         keys: list[ImportedKey] = []
         deleted = {user.id for user in await self._reader.list_users() if user.deleted_at is not None}
@@ -97,7 +97,7 @@ class AccountImport:
             created = _date(key.created_at)
             updated = _date(key.updated_at, created)
             keys.append(ImportedKey(key.id, key.user_id, key.name, key.key_hash, key.permissions, created, updated))
-        refused = await self._catalog.imported_accounts.apply_keys(keys, owners)
+        refused = [] if dry_run else await self._catalog.imported_accounts.apply_keys(keys, owners)
         for key_id in refused:
             self._problems.add(ProblemKind.INVALID_KEY, f"{key_id} has the secret of another key")
         return len(keys) - len(refused)
@@ -132,7 +132,7 @@ class AccountImport:
             updated_at=_date(library.updated_at, created),
         )
 
-    async def import_persons(self, owners: Sequence[UUID], since: datetime | None = None) -> int:
+    async def import_persons(self, owners: Sequence[UUID], since: datetime | None = None, *, dry_run: bool) -> int:
         """`since`: only those that Immich has written then or later. Returns how many there were."""
         count = 0
         async for page in self._reader.iterate_persons(since):
@@ -144,9 +144,10 @@ class AccountImport:
                     updated = _date(person.updated_at, created)
                     imported = ImportedPerson(person.id, person.owner_id, person.name, thumbnail, created, updated)
                     persons.append(imported)
-            await self._catalog.imported_accounts.apply_persons(persons)
+            if not dry_run:
+                await self._catalog.imported_accounts.apply_persons(persons)
             count += len(persons)
-        if since is None:
+        if since is None and not dry_run:
             await self._remove_persons()
         return count
 

@@ -162,9 +162,9 @@ class ImmichImport:
         self._owners = await accounts.import_users(self._options.users, dry_run=is_dry)
         self._libraries = await accounts.import_libraries(self._owners, dry_run=is_dry)
         self.report.users, self.report.libraries = len(self._owners), len(self._libraries)
+        self.report.api_keys = await accounts.import_keys(self._owners, dry_run=is_dry)
+        self.report.persons = await accounts.import_persons(self._owners, since, dry_run=is_dry)
         if not is_dry:
-            self.report.api_keys = await accounts.import_keys(self._owners)
-            self.report.persons = await accounts.import_persons(self._owners, since)
             self.report.sessions = await import_sessions(
                 self._catalog, self._reader, self._owners, self.report.problems, accept=self._options.accept_sessions
             )

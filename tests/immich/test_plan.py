@@ -159,7 +159,8 @@ def test_a_plan_counts_what_an_import_takes_over(service: Service, make_installa
 
     def compare() -> dict[str, Any]:
         planned, imported = report_of("plan"), report_of("import", "--dry-run")
-        assert [planned[name] for name in ("users", "libraries")] == [imported[name] for name in ("users", "libraries")]
+        accounts = ("users", "api_keys", "libraries", "persons")
+        assert [planned[name] for name in accounts] == [imported[name] for name in accounts]
         conflicts = sum(planned["problems"][kind]["count"] for kind in ("path of several rows", "checksum conflict"))
         assert sum(planned["importable"].values()) - conflicts == imported["new"]
         assert planned["problems"].keys() - ONLY_PLANNED == imported["problems"].keys()
