@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.immich.errors import InvalidMediaRoot, MediaRootAbsent
 from app.immich.problems import ProblemKind
-from app.storage.local.file_reader import modification_time_ns
+from app.storage.local.file_reader import modification_time_ns, to_signed_inode
 
 _CACHED_FOLDERS = 20_000
 _MAX_PATH_BYTES = 4096
@@ -119,7 +119,8 @@ class MediaRoots:
             return PathProblem(ProblemKind.THROUGH_LINK, path)
         if not stat.S_ISREG(status.st_mode):
             return PathProblem(ProblemKind.UNREADABLE_FILE, path)
-        return FoundFile(translated, status.st_size, status.st_dev, status.st_ino, modification_time_ns(status))
+        inode = to_signed_inode(status)
+        return FoundFile(translated, status.st_size, status.st_dev, inode, modification_time_ns(status))
 
     def find_many(self, paths: Iterable[str]) -> dict[str, FoundFile | PathProblem]:
         """As `find`, for each of the paths."""

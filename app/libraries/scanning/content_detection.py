@@ -10,7 +10,7 @@ from app.catalog.schema.library_records import ScannedFile
 from app.catalog.schema.records import AssetType
 from app.formats import MediaKind, find_format
 from app.formats.signatures import find_content_format
-from app.libraries.scanning.walk import to_signed_inode
+from app.storage.local.file_reader import to_signed_inode
 
 _HEAD_BYTES = 4096
 """One page. Formats that are recognised only further on keep the type of their name until they are processed."""

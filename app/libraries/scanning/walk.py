@@ -19,7 +19,7 @@ from app.formats import SIDECAR_EXTENSION, MediaKind, find_format
 from app.libraries.import_paths.overlap import ReservedFolder
 from app.libraries.patterns.exclusions import ExclusionRules
 from app.libraries.scanning.traversal import TraversalRules, is_utf8_name
-from app.storage.local.file_reader import modification_time_ns
+from app.storage.local.file_reader import modification_time_ns, to_signed_inode
 
 PART_FILES = 20_000
 """A folder with more files is listed in parts, each compared by itself."""
@@ -30,7 +30,6 @@ MAX_CLOCK_SKEW_SECONDS = 3600.0
 MAX_PATH_BYTES = 2600
 """For files and folders. PostgreSQL indexes at most 2,704 bytes, and the path of a displaced file is 37 bytes longer (see
 `ScanChanges.displaced`)."""
-_WRAP = 1 << 64
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 ScanScope = tuple[str, bool]
 """A folder to list, and whether to list everything below it, too."""
@@ -293,11 +292,6 @@ def is_file_at(path: str, device: int, inode: int) -> bool:
     except OSError as error:
         return error.errno not in (*_GONE, errno.ELOOP)
     return (status.st_dev, to_signed_inode(status)) == (device, inode)
-
-
-def to_signed_inode(status: os.stat_result) -> int:
-    """The inode as a signed 64-bit number, which is what the database can store."""
-    return status.st_ino if status.st_ino < _WRAP >> 1 else status.st_ino - _WRAP
 
 
 def _error_reason(error: OSError) -> str:

@@ -31,6 +31,7 @@ READ_AHEAD_BYTES = 2 * 1024 * 1024
 _MAX_DEVICES = 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_NS = 2**63 - 1
+_WRAP = 1 << 64
 _Result = TypeVar("_Result")
 _NOWAIT_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
@@ -43,6 +44,12 @@ def modification_time_ns(status: os.stat_result) -> int:
     """When the file was modified, in nanoseconds since 1970, clamped to 64 bits (years 1678 to 2261). File systems may hold times outside
     (wrong clocks, unpacked archives); the catalogue cannot."""
     return max(-_MAX_NS - 1, min(status.st_mtime_ns, _MAX_NS))
+
+
+def to_signed_inode(status: os.stat_result) -> int:
+    """The inode as a signed 64-bit number, which is what the catalogue can store. File systems over others, such as mergerfs, use all 64
+    bits."""
+    return status.st_ino if status.st_ino < _WRAP >> 1 else status.st_ino - _WRAP
 
 
 def datetime_from_ns(nanoseconds: int) -> datetime:
