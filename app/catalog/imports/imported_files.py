@@ -18,6 +18,7 @@ from app.catalog.schema import tables
 from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.records import QUOTA_KINDS, FileKind, FileState, ForeignFile
 
+_OF_FOUND_TYPE = frozenset({FileKind.ORIGINAL, FileKind.EXTERNAL})
 _asset = tables.asset
 _file = tables.file
 _library_file = tables.library_file
@@ -70,7 +71,11 @@ _UPDATE_FILE = (
     update(_file)
     .where(_file.c.id == bindparam("of_file"))
     .values(
-        path=bindparam("new_path"), size=bindparam("new_size"), sha1=bindparam("new_sha1"), crc32=bindparam("new_crc32")
+        path=bindparam("new_path"),
+        size=bindparam("new_size"),
+        sha1=bindparam("new_sha1"),
+        crc32=bindparam("new_crc32"),
+        mime_type=bindparam("new_mime_type"),
     )
 )
 
@@ -83,7 +88,8 @@ async def update_files(
     rewritten: Collection[UUID],
 ) -> None:
     """Store path, size and SHA-1 of files that have rows already (`known`, by id). `owners`: by the id of the file. `rewritten`: files with
-    another content, whose checksums are forgotten, and copies detached (`detach_changed_copies`)."""
+    another content, whose checksums are forgotten, and copies detached (`detach_changed_copies`). Files beside originals have the type of
+    their names; that of an original stays, as it was found in the content."""
     if not files:
         return
     rows: list[dict[str, Any]] = []
@@ -93,6 +99,7 @@ async def update_files(
         rows.append({
             "of_file": file.id, "new_path": file.path, "new_size": file.size,
             "new_sha1": file.sha1 or (former.sha1 if is_same else None), "new_crc32": former.crc32 if is_same else None,
+            "new_mime_type": former.mime_type if file.kind in _OF_FOUND_TYPE else file.mime_type,
         })  # fmt: skip
         if file.kind in QUOTA_KINDS and former.size != file.size:
             await quota.refund_quota(connection, owners[file.id], former.size or 0)

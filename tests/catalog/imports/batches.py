@@ -69,9 +69,9 @@ def moved(asset: ImportedAsset, name: str) -> ImportedAsset:
     return replace(asset, original=replace(asset.original, path=f"{ROOT}/{name}"))
 
 
-def with_preview(asset: ImportedAsset, name: str) -> ImportedAsset:
+def with_preview(asset: ImportedAsset, name: str, mime_type: str = "image/jpeg") -> ImportedAsset:
     preview = ImportedFile(
-        file_id(asset.id, FileKind.PREVIEW), FileKind.PREVIEW, f"{ROOT}/{name}", SIZE, "image/jpeg", None
+        file_id(asset.id, FileKind.PREVIEW), FileKind.PREVIEW, f"{ROOT}/{name}", SIZE, mime_type, None
     )
     return replace(asset, derivatives=(preview,), named=frozenset({FileKind.PREVIEW}))
 

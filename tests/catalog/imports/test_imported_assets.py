@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import select
@@ -200,3 +201,14 @@ async def test_what_the_source_has_made_no_longer_is_made_here(catalog: Catalog,
     assert changes.to_process == [(asset.id, asset.type)]
     assert not await catalog.derivatives.get_for_asset(asset.id)
     assert await catalog.tasks.get_for_asset(asset.id) != task
+
+
+async def test_a_preview_in_another_format_has_its_type(catalog: Catalog, source: Source) -> None:
+    """Immich makes previews anew when its settings change. The type of an original is found in its content."""
+    asset = source.uploaded("a.jpg", b"1" * 20)
+    await catalog.imported_assets.apply([with_preview(asset, "a.jpeg")])
+    again = moved(with_preview(asset, "a.webp", "image/webp"), "b.png")
+    await catalog.imported_assets.apply([replace(again, original=replace(again.original, mime_type="image/png"))])
+    made = await catalog.derivatives.get_for_asset(asset.id)
+    assert made[FileKind.PREVIEW].file.mime_type == "image/webp"
+    assert (await _get(catalog, asset.id)).file.mime_type == "image/jpeg"
