@@ -85,13 +85,15 @@ async def update_files(
     owners: Mapping[UUID, UUID],
     files: Sequence[ImportedFile],
     known: Mapping[UUID, Any],
-    rewritten: Collection[UUID],
+    rewritten: Collection[UUID] | None = None,
 ) -> None:
     """Store path, size and SHA-1 of files that have rows already (`known`, by id). `owners`: by the id of the file. `rewritten`: files with
-    another content, whose checksums are forgotten, and copies detached (`detach_changed_copies`). Files beside originals have the type of
-    their names; that of an original stays, as it was found in the content."""
+    another content, whose checksums are forgotten, and copies detached (`detach_changed_copies`); None: those whose size or SHA-1
+    differs. Files beside originals have the type of their names; that of an original stays, as it was found in the content."""
     if not files:
         return
+    if rewritten is None:
+        rewritten = [file.id for file in files if not is_same_content(file, known[file.id])]
     rows: list[dict[str, Any]] = []
     for file in files:
         former = known[file.id]
@@ -131,8 +133,7 @@ async def replace_file(
     if known is None:
         await insert_files(connection, [(owner_id, file)])
     elif (known.path, known.size) != (file.path, file.size):
-        rewritten = () if is_same_content(file, known) else (file.id,)
-        await update_files(connection, {file.id: owner_id}, [file], {file.id: known}, rewritten)
+        await update_files(connection, {file.id: owner_id}, [file], {file.id: known})
     else:
         return file.id, former_id != file.id
     return file.id, True
