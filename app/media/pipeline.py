@@ -143,7 +143,8 @@ class ProcessingPipeline:
                 digest = crc32(chunk, digest)
         info = stream.info
         if asset.file.is_foreign:
-            await self._catalog.foreign_files.store_checksums(asset.file.id, info.size, sha1.digest(), digest)
+            file = asset.file
+            await self._catalog.foreign_files.store_checksums(file.id, file.path, info.size, sha1.digest(), digest)
             if asset.file.sha1 not in (None, sha1.digest()):
                 raise DecodeFailed("the bytes are not those that Immich took in: the SHA-1 differs")
             return

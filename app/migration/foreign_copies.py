@@ -84,7 +84,7 @@ async def hash_foreign_files(context: MigrationContext, problems: ProblemList) -
         if found.size != file.size or found.sha1 is None or found.crc32 is None:
             problems.add(file.path, str(describe_wrong_size(found.size, file.size or 0)))
             return
-        await context.catalog.foreign_files.store_checksums(file.id, found.size, found.sha1, found.crc32)
+        await context.catalog.foreign_files.store_checksums(file.id, file.path, found.size, found.sha1, found.crc32)
 
     await run_in_parallel(iterate_pages(), context.concurrency, hash_file)
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.catalog.assets.live_photo_pairs import LINKED_BY_HAND
-from app.catalog.imports.imported_files import is_released_path, is_same_content
+from app.catalog.imports.imported_files import is_same_content
 from app.catalog.schema.import_records import ImportedAsset, ImportedFile
 from app.catalog.schema.records import AssetType, FileKind
 from app.unicode_folding import fold_case
@@ -90,12 +90,15 @@ def compare_batch(batch: Sequence[ImportedAsset], known: KnownRows) -> BatchChan
 
 def _without_disproved_checksum(asset: ImportedAsset, known: KnownRows) -> ImportedAsset:
     """Without the source's checksum where the file was read, and its bytes are other ones (see `ForeignFileRepository.store_checksums`):
-    the SHA-1 is in the file's row then, and not in the asset's. A file whose path was released has lost its asset's checksum otherwise."""
+    the SHA-1 is in the file's row then, and not in the asset's. Where the file lies at another path now, another photo may have been read:
+    then it has the checksum again, unless another asset has it by now."""
     before, file = known.assets.get(asset.id), known.files.get(asset.original.id)
     if before is None or file is None or before.checksum is not None or asset.checksum is None:
         return asset
-    is_disproved = file.sha1 == asset.checksum and not is_released_path(file.path, file.id)
-    return replace(asset, checksum=None) if is_disproved else asset
+    if file.sha1 != asset.checksum:
+        return asset
+    is_taken = known.checksum_owners.get((asset.owner_id, asset.checksum), asset.id) != asset.id
+    return replace(asset, checksum=None) if is_taken or file.path == asset.original.path else asset
 
 
 def _videos_first(batch: Iterable[ImportedAsset]) -> list[ImportedAsset]:
@@ -179,7 +182,7 @@ def _compare(
     original = known.files.get(asset.original.id)
     is_moved = original is not None and original.path != asset.original.path
     is_same = original is not None and _is_unchanged(asset, asset.original, known)
-    if not is_same or has_lost:
+    if not is_same or has_lost or (is_moved and before.checksum is None):
         changes.to_process.append((asset.id, asset.type))
     if asset.library_id is not None and (is_moved or not is_same):
         changes.relisted.append(asset)

@@ -62,11 +62,6 @@ def _suffix_of_released(file_id: UUID) -> str:
     return f"/{file_id}"
 
 
-def is_released_path(path: str, file_id: UUID) -> bool:
-    """Whether the path is one that `release_paths` has given to the file."""
-    return path.endswith(_suffix_of_released(file_id))
-
-
 _UPDATE_FILE = (
     update(_file)
     .where(_file.c.id == bindparam("of_file"))

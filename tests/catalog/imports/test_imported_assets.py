@@ -111,7 +111,7 @@ async def test_bytes_that_are_not_those_of_the_source_take_no_checksum(catalog: 
     asset = source.uploaded("a.jpg", recorded)
     await catalog.imported_assets.apply([asset])
 
-    assert not await catalog.foreign_files.store_checksums(asset.original.id, SIZE, b"2" * 20, 2)
+    assert not await catalog.foreign_files.store_checksums(asset.original.id, asset.original.path, SIZE, b"2" * 20, 2)
 
     current = await _get(catalog, asset.id)
     assert (current.checksum, current.file.sha1) == (None, recorded)
@@ -122,17 +122,35 @@ async def test_bytes_that_are_not_those_of_the_source_take_no_checksum(catalog: 
         assert (await _get(catalog, asset.id)).checksum is None
     assert (await _get(catalog, whole.id)).checksum == recorded
 
-    assert await catalog.foreign_files.store_checksums(asset.original.id, SIZE, recorded, 1)
+    assert await catalog.foreign_files.store_checksums(asset.original.id, asset.original.path, SIZE, recorded, 1)
     assert (await _get(catalog, asset.id)).checksum is None, "the upload has it"
 
 
 async def test_a_file_that_was_mended_has_its_checksum_again(catalog: Catalog, source: Source) -> None:
     asset = source.uploaded("a.jpg", b"1" * 20)
     await catalog.imported_assets.apply([asset])
-    assert not await catalog.foreign_files.store_checksums(asset.original.id, SIZE, b"2" * 20, 2)
-    assert await catalog.foreign_files.store_checksums(asset.original.id, SIZE, b"1" * 20, 1)
+    assert not await catalog.foreign_files.store_checksums(asset.original.id, asset.original.path, SIZE, b"2" * 20, 2)
+    assert await catalog.foreign_files.store_checksums(asset.original.id, asset.original.path, SIZE, b"1" * 20, 1)
     assert (await _get(catalog, asset.id)).checksum == b"1" * 20
     assert asset.id in (await catalog.imported_assets.apply([asset])).unchanged
+
+
+async def test_what_was_read_where_another_photo_lies_by_now_disproves_no_checksum(
+    catalog: Catalog, source: Source
+) -> None:
+    """The source moved the files, and the rows here name the former paths for a while."""
+    asset = source.uploaded("a.jpg", b"1" * 20)
+    await catalog.imported_assets.apply([asset])
+    read_at = asset.original.path
+    assert not await catalog.foreign_files.store_checksums(asset.original.id, read_at, SIZE, b"2" * 20, 2)
+    assert (await _get(catalog, asset.id)).checksum is None
+
+    await catalog.imported_assets.apply([moved(asset, "b.jpg")])
+    assert (await _get(catalog, asset.id)).checksum == b"1" * 20
+    assert await catalog.tasks.get_for_asset(asset.id) is not None
+
+    assert not await catalog.foreign_files.store_checksums(asset.original.id, read_at, SIZE, b"2" * 20, 2)
+    assert (await _get(catalog, asset.id)).checksum == b"1" * 20
 
 
 async def test_a_checksum_that_was_found_out_here_stays_until_another_upload_has_it(
@@ -140,7 +158,7 @@ async def test_a_checksum_that_was_found_out_here_stays_until_another_upload_has
 ) -> None:
     unknown = source.uploaded("a.jpg", None)
     await catalog.imported_assets.apply([unknown])
-    assert await catalog.foreign_files.store_checksums(unknown.original.id, SIZE, b"1" * 20, 1)
+    assert await catalog.foreign_files.store_checksums(unknown.original.id, unknown.original.path, SIZE, b"1" * 20, 1)
     assert (await _get(catalog, unknown.id)).checksum == b"1" * 20
     assert unknown.id in (await catalog.imported_assets.apply([unknown])).unchanged
     assert (await _get(catalog, unknown.id)).checksum == b"1" * 20
