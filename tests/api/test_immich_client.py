@@ -17,12 +17,9 @@ import pytest
 
 from tests.api.photos import photo
 from tests.real.accounts import Account
-from tests.real.chosen import stack
 from tests.real.immich import immich_packages
 from tests.real.npm import node
 from tests.real.service import Service
-
-__all__ = ["stack"]
 
 RUN_SECONDS = 60
 

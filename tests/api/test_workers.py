@@ -19,15 +19,12 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind, Task, TaskState
 from tests.api.consistency import assert_consistent
 from tests.api.start_service import StartService
-from tests.real.chosen import stack
 from tests.real.sample_media import make_jpeg, make_long_video
 from tests.real.service import COMMAND, WORKING, Service
 from tests.real.stacks import Engine
 from tests.real.uploads import fresh_bytes, uploaded
 from tests.real.waiting import eventually
 from tests.real.worker import Worker
-
-__all__ = ["stack"]
 
 PICTURES = {FileKind.THUMBNAIL, FileKind.PREVIEW}
 STOP_SECONDS = 25.0

@@ -18,15 +18,12 @@ import pytest
 from tests.api.start_service import StartService
 from tests.api.uploads.upload_clients import TUS, asset_data, sha1_digest
 from tests.real.accounts import Account
-from tests.real.chosen import stack
 from tests.real.cutting_proxy import CuttingProxy
 from tests.real.foreign_clients import FOLDER, foreign_clients_python
 from tests.real.npm import node, npm_packages
 from tests.real.service import ROOT, Service
 from tests.real.stacks import Database, Engine
 from tests.real.uploads import FIELDS, fresh_bytes
-
-__all__ = ["stack"]
 
 RUN_SECONDS = 120
 TUS_CLIENT = ROOT / "tests/real/tus_client"
