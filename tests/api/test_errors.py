@@ -38,6 +38,7 @@ CASES: list[tuple[Exception, int]] = [
     (storage.StoragePermission(*PLACE), 503),
     (storage.ListingIncomplete(["folder"], "local"), 503),
     (storage.StorageUnavailable(*PLACE), 503),
+    (storage.CopyLookupFailed(*PLACE), 503),
     (storage.StorageReadOnly(*PLACE), 503),
     (storage.StorageRefused("key", "s3"), 503),
     (S3RequestRefused("key", "s3"), 503),

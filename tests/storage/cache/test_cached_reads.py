@@ -386,6 +386,7 @@ async def test_a_folder_that_goes_away_costs_no_answer_and_is_made_anew(
     backend, data = await open_cached(), pattern(100_000)
     await store(backend, "x", data)
     assert await fetch(backend, "x") == data
+    await until_cached(folder, 1)
     shutil.rmtree(folder)
     monkeypatch.setattr("app.storage.cache.disk.PAUSE_SECONDS", 0.0)
     for _ in range(3):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import httpx
@@ -89,6 +91,8 @@ async def test_what_vanishes_before_it_is_sent_fails_with_its_reason(web_page: W
     async def change_files(route: Route) -> None:
         files["with.jpg.xmp"].unlink(missing_ok=True)
         files["changed.jpg"].write_bytes(make_jpeg())
+        later = time.time() + 10  # Chromium compares whole seconds
+        os.utime(files["changed.jpg"], (later, later))
         await route.continue_()
 
     await web_page.page.route("**/bulk-upload-check", change_files)  # they have been read by then
