@@ -60,7 +60,6 @@ class ReadChunks:
         self._surplus = response.content.has_surplus
         self._position = served.first
         self._end = self._response_end = served.first + served.length
-        self._is_small = served.length <= CHUNK_BYTES
         self._response: aiohttp.ClientResponse | None = None
         self._page_bytes: int | None = None
         self._buffered = b""
@@ -103,7 +102,7 @@ class ReadChunks:
             raise StopAsyncIteration
         self._connection.idle_since = None
         try:
-            chunk = self._buffered or await (self._receive_rest() if self._is_small else self._receive())
+            chunk = self._buffered or await self._receive()
             self._buffered = b""
             if len(chunk) > MAX_CHUNK_BYTES:
                 chunk, self._buffered = chunk[:MAX_CHUNK_BYTES], chunk[MAX_CHUNK_BYTES:]
@@ -111,19 +110,6 @@ class ReadChunks:
             return chunk
         finally:
             self._connection.idle_since = self._loop.time()
-
-    async def _receive_rest(self) -> bytes:
-        """The whole small range as one chunk: each chunk costs more on its way to the client than joining a few pieces."""
-        pieces: list[bytes] = []
-        left = self._end - self._position
-        while left > 0:
-            piece = await self._receive()
-            pieces.append(piece)
-            left -= len(piece)
-            self._position += len(piece)
-        chunk = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._position -= len(chunk)  # not yielded yet
-        return chunk
 
     async def _receive(self) -> bytes:
         if self._position >= self._response_end or (self.is_connected and self._connection.is_recalled):
