@@ -40,6 +40,8 @@ STALLED_CRON = "* * * * *"
 RESTART_SECONDS = 2.0
 """Pause after a failure of the database."""
 STOP_SECONDS = 10.0
+RECANCEL_SECONDS = 6.0
+"""After these, a worker that was cancelled is cancelled once more; its jobs have had `STOP_SECONDS / 2`."""
 CONNECTIONS = 4
 MAX_QUEUED_ASSETS = 10_000
 """Assets in memory that wait for delivery; tasks of further ones are found by `reconcile`."""
@@ -94,6 +96,8 @@ class TaskBroker:
         self._catalog = catalog
         self._app = app
         self._queued_assets: asyncio.Queue[UUID] = asyncio.Queue(MAX_QUEUED_ASSETS)
+        self._is_stopping = False
+        """Ends workers whose cancellation a library has lost."""
 
     def wake(self, asset_id: UUID) -> None:
         """Deliver the asset's task soon. Never waits."""
@@ -139,6 +143,7 @@ class TaskBroker:
     async def run_workers(self, executor: TaskExecutor, slots: Mapping[TaskKind, int]) -> AsyncIterator[None]:
         """Run workers until the block ends. Then all attempts are stopped, and their tasks are delivered to other
         workers."""
+        self._is_stopping = False
         self._define_jobs(executor)
         # The workers on photos also run the maintenance jobs, which are short.
         queues = {kind: [kind.value, *([_MAINTENANCE_QUEUE] if kind is TaskKind.IMAGE else [])] for kind in slots}
@@ -150,12 +155,11 @@ class TaskBroker:
         try:
             yield
         finally:
+            self._is_stopping = True
             for worker in workers:
                 worker.cancel()
             await executor.stop()
-            _, unfinished = await asyncio.wait(workers, timeout=STOP_SECONDS)
-            for worker in unfinished:
-                _log.warning("a worker does not stop", worker=worker.get_name())
+            await _wait_for_end(workers)
 
     async def reconcile(self) -> None:
         """Take back the tasks of dead workers, and deliver due tasks that have no waiting job. Raises the database's
@@ -210,7 +214,7 @@ class TaskBroker:
     async def _run_worker(self, queues: list[str], concurrency: int) -> None:
         """Run a worker, and start another one when it ends, as it does when it loses the database. Attempts continue
         meanwhile."""
-        while True:
+        while not self._is_stopping:
             try:
                 await self._app.run_worker_async(
                     queues=queues,
@@ -230,7 +234,7 @@ class TaskBroker:
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _reconcile_periodically(self) -> None:
-        while True:
+        while not self._is_stopping:
             try:
                 await self.reconcile()
             except _FAILURES as error:
@@ -272,6 +276,19 @@ class TaskBroker:
         queued = await self._app.job_manager.list_jobs_async(queueing_lock=job.queueing_lock, status="todo")
         now = datetime.now(UTC)
         return [each.id for each in queued if each.id and each.scheduled_at is not None and each.scheduled_at > now]
+
+
+async def _wait_for_end(workers: Sequence[asyncio.Task[None]]) -> None:
+    """A worker that has not ended when its jobs must have is cancelled once more: procrastinate or psycopg may lose a cancellation that comes
+    while the worker starts, and it would then work on."""
+    _, unfinished = await asyncio.wait(workers, timeout=RECANCEL_SECONDS)
+    if not unfinished:
+        return
+    for worker in unfinished:
+        worker.cancel()
+    _, unfinished = await asyncio.wait(unfinished, timeout=STOP_SECONDS - RECANCEL_SECONDS)
+    for worker in unfinished:
+        _log.warning("a worker does not stop", worker=worker.get_name())
 
 
 def _build_job(task: Task, at: datetime | None = None) -> Job:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -322,3 +322,24 @@ async def test_tables_of_an_older_package_are_brought_up_to_date(
         broker.wake(task.asset_id)
         await wait_for_state(catalog, task, TaskState.DONE)
     assert await catalog.installation.get_flag("procrastinate") == known[-1]
+
+
+async def test_workers_end_though_a_cancellation_is_lost_while_they_start(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise they would work on, and the process could not end."""
+    monkeypatch.setattr(module, "RECANCEL_SECONDS", 0.1)
+    run, started = Worker.run, asyncio.Event()
+
+    async def lose_cancellation(worker: Worker) -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(module.STOP_SECONDS)
+        await run(worker)
+
+    monkeypatch.setattr(Worker, "run", lose_cancellation)
+    async with open_broker(catalog) as broker:
+        async with broker.run_workers(TaskExecutor(catalog, ControlledWork(), SLOTS, broker.deliver), SLOTS):
+            await started.wait()
+        left = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("worker on")]
+    assert left == []
