@@ -38,6 +38,7 @@ async def test_restore_some_delete_some_and_empty_the_rest(
     await page.keyboard.press("Delete")
     dialog = page.get_by_role("dialog", name="Delete it for good?")
     await dialog.get_by_role("button", name="Cancel").click()
+    await expect(dialog).to_have_count(0)
     assert client.get(f"/api/assets/{trashed[1]}").status_code == 200
     await page.keyboard.press("Delete")
     await dialog.get_by_role("button", name="Delete for good").click()
