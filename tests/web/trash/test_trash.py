@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.api.photos import photo
 from tests.real.uploads import uploaded
@@ -61,15 +63,31 @@ async def test_restore_everything(web_page: WebPage, client: httpx.Client, trash
     assert client.get("/api/assets/statistics").json()["total"] == 1 + len(trashed)
 
 
+@pytest.mark.parametrize("comes_later", [False, True], ids=["months-at-once", "months-later"])
 async def test_a_page_that_was_open_before_an_update_says_what_it_cannot_show(
-    web_page: WebPage, trashed: list[str]
+    web_page: WebPage, trashed: list[str], *, comes_later: bool
 ) -> None:
-    """The script that reads the months is not there any more, nor in the browser's cache."""
+    """The script that reads the months is not there any more, nor in the browser's cache. The list of months comes before or after the page
+    knows that."""
+    page, is_missing = web_page.page, asyncio.Event()
     await web_page.open()
     web_page.allow_status(404)
-    await web_page.page.route("**/web/**", lambda route: route.fulfill(status=404))
 
-    await web_page.page.get_by_role("link", name="Trash").click()
+    async def answer_list(route: Route) -> None:
+        if comes_later:
+            await is_missing.wait()
+            await page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
+        await route.continue_()
 
-    await expect(web_page.page.get_by_text("This month could not be loaded.")).to_be_visible()
-    assert await web_page.page.locator(".tile").count() < len(trashed)
+    async def answer_script(route: Route) -> None:
+        await route.fulfill(status=404)
+        if "bucket-worker" in route.request.url:
+            is_missing.set()
+
+    await page.route("**/web/**", answer_script)
+    await page.route("**/api/timeline/buckets*", answer_list)
+
+    await page.get_by_role("link", name="Trash").click()
+
+    await expect(page.get_by_text("This month could not be loaded.")).to_be_visible()
+    assert await page.locator(".tile").count() < len(trashed)

@@ -18,13 +18,8 @@ export class BucketLoader {
   /** @type {Map<string, Load>} */
   #loads = new Map();
   #numbers = 0;
-  #worker;
-
-  constructor() {
-    this.#worker = new Worker(new URL("./bucket-worker.js", import.meta.url), { type: "module" });
-    this.#worker.addEventListener("message", ({ data }) => this.#finish(data));
-    this.#worker.addEventListener("error", () => [...this.#loads.values()].forEach(({ number }) => this.#finish({ number, status: 404, message: "" })));
-  }
+  /** @type {Worker | null} */
+  #worker = this.#start();
 
   /**
    * The assets of a month; null if the load was aborted because nothing wanted it any more. A pinned load is not aborted.
@@ -75,13 +70,25 @@ export class BucketLoader {
       load.settle(null);
     }
     this.#loads.clear();
-    this.#worker.terminate();
+    this.#worker?.terminate();
+  }
+
+  /** A worker that has failed, as its script is not there after an update of the service, is replaced for the next load. */
+  #start() {
+    const worker = new Worker(new URL("./bucket-worker.js", import.meta.url), { type: "module" });
+    worker.onmessage = ({ data }) => this.#finish(data);
+    worker.onerror = () => {
+      worker.terminate();
+      this.#worker = null;
+      [...this.#loads.values()].forEach(({ number }) => this.#finish({ number, status: 404, message: "" }));
+    };
+    return worker;
   }
 
   /** @param {Load} load */
   #abort(load) {
     if (load.isStarted) {
-      this.#worker.postMessage({ number: load.number, abort: true });
+      this.#worker?.postMessage({ number: load.number, abort: true });
     }
     this.#loads.delete(load.key);
     load.settle(null);
@@ -95,6 +102,7 @@ export class BucketLoader {
       if (!load.isStarted && running < MOST_AT_ONCE) {
         load.isStarted = true;
         running += 1;
+        this.#worker ??= this.#start();
         this.#worker.postMessage({ number: load.number, url: load.url });
       }
     }
