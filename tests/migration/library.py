@@ -7,8 +7,8 @@ import hashlib
 import json
 import random
 import zlib
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -32,8 +32,9 @@ from app.storage.service import StorageService, open_storage
 from tests.api.consistency import assert_consistent, differences, read_state
 from tests.catalog.rows import make_user, new_asset
 from tests.migration.commands import mediavault
+from tests.real.databases import DatabaseKind
 from tests.real.service import Service
-from tests.real.stacks import Stack
+from tests.real.stacks import Stack, Stacks
 from tests.real.sweeping import sweep_all
 
 LEASE = timedelta(minutes=30)
@@ -219,3 +220,17 @@ def make_filters(owner: UUID | None = None, *kinds: FileKind) -> MoveFilters:
 
 
 __all__ = ["ExpectedFile", "Library", "VerifyMethod", "make_filters", "settings_of"]
+
+
+@asynccontextmanager
+async def open_library(
+    stacks: Stacks, folder: Path, database: DatabaseKind = "sqlite", to: StorageEngine = StorageEngine.S3
+) -> AsyncIterator[Library]:
+    """A library for a move to `to`, in a new folder below `folder`."""
+    place = folder / "library"
+    place.mkdir()
+    library = await Library.create(stacks.create("s3", place, database=database), to)
+    try:
+        yield library
+    finally:
+        await library.aclose()

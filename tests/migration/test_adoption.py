@@ -21,7 +21,7 @@ from app.migration.steps.adopt_step import AdoptionReport, adopt_foreign_files, 
 from app.migration.steps.run_step import run_move
 from tests.api.consistency import assert_consistent
 from tests.migration.commands import mediavault
-from tests.migration.library import Library
+from tests.migration.library import Library, open_library
 from tests.real.foreign_files import ForeignAsset, ForeignTree
 from tests.real.service import Service
 from tests.real.stacks import Stacks
@@ -31,11 +31,8 @@ from tests.real.stacks import Stacks
 async def library(request: pytest.FixtureRequest, stacks: Stacks, tmp_path: Path) -> AsyncIterator[Library]:
     """`storage` has the engine to which files are adopted."""
     engine, _, database = request.param.partition("-")
-    folder = tmp_path / "library"
-    folder.mkdir()
-    library = await Library.create(stacks.create("s3", folder, database=database), StorageEngine(engine))
-    yield library
-    await library.aclose()
+    async with open_library(stacks, tmp_path, database, StorageEngine(engine)) as library:
+        yield library
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ from sqlalchemy import update
 
 from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind
-from app.config import StorageEngine
 from app.migration.exports import export_folder, exporter
 from app.migration.step_progress import SilentProgress
 from app.migration.steps.run_step import run_move
 from app.storage.key import Key
 from tests.migration.commands import mediavault
-from tests.migration.library import Library
+from tests.migration.library import Library, open_library
 from tests.real.foreign_files import TAKEN, ForeignAsset, ForeignTree
 from tests.real.service import Service
 from tests.real.stacks import Stacks
@@ -31,11 +30,8 @@ MONTH = f"{TAKEN:%Y-%m}"
 
 @pytest.fixture
 async def library(stacks: Stacks, tmp_path: Path) -> AsyncIterator[Library]:
-    folder = tmp_path / "library"
-    folder.mkdir()
-    library = await Library.create(stacks.create("s3", folder, database="sqlite"), StorageEngine.S3)
-    yield library
-    await library.aclose()
+    async with open_library(stacks, tmp_path) as library:
+        yield library
 
 
 @pytest.fixture

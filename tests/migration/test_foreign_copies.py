@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from app.catalog.catalog import open_catalog
-from app.catalog.imports.imported_files import is_same_content, update_files
+from app.catalog.imports.imported_files import update_files
 from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import File, FileKind
@@ -30,7 +30,7 @@ from app.migration.steps.switch_step import switch_move
 from tests.api.consistency import assert_consistent
 from tests.api.photos import photo
 from tests.migration.commands import mediavault
-from tests.migration.library import Library, settings_of
+from tests.migration.library import Library, open_library, settings_of
 from tests.real.databases import DatabaseKind
 from tests.real.foreign_files import ForeignAsset, ForeignTree
 from tests.real.seaweedfs import SeaweedFS
@@ -46,11 +46,8 @@ def database() -> DatabaseKind:
 
 @pytest.fixture
 async def library(database: DatabaseKind, stacks: Stacks, tmp_path: Path) -> AsyncIterator[Library]:
-    folder = tmp_path / "library"
-    folder.mkdir()
-    library = await Library.create(stacks.create("s3", folder, database=database), StorageEngine.S3)
-    yield library
-    await library.aclose()
+    async with open_library(stacks, tmp_path, database) as library:
+        yield library
 
 
 @pytest.fixture
@@ -340,9 +337,7 @@ async def test_another_content_gets_another_copy_and_an_original_keeps_its_forme
             file.id, file.kind, file.path, len(changed), file.mime_type, hashlib.sha1(changed).digest()
         )
         async with library.catalog.database.write() as connection:
-            await update_files(
-                connection, {file.id: library.owner}, [imported], {file.id: file}, find_rewritten(imported, file)
-            )
+            await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
 
     assert (await get_file(library, asset)).copy_path is None
     assert (await run(library)).files == 2
@@ -371,13 +366,7 @@ async def record_anew(library: Library, asset: ForeignAsset, content: bytes, pat
     await asyncio.to_thread(place.write_bytes, content)
     imported = ImportedFile(file.id, file.kind, str(place), len(content), "image/jpeg", hashlib.sha1(content).digest())
     async with library.catalog.database.write() as connection:
-        await update_files(
-            connection, {file.id: library.owner}, [imported], {file.id: file}, find_rewritten(imported, file)
-        )
-
-
-def find_rewritten(imported: ImportedFile, file: File) -> set[UUID]:
-    return set() if is_same_content(imported, file) else {file.id}
+        await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
 
 
 async def die(*_: object) -> None:
@@ -495,9 +484,7 @@ async def test_a_copy_of_bytes_that_were_recorded_anew_meanwhile_is_not_kept(
             file.id, file.kind, file.path, len(changed), "image/jpeg", hashlib.sha1(changed).digest()
         )
         async with library.catalog.database.write() as connection:
-            await update_files(
-                connection, {file.id: library.owner}, [imported], {file.id: file}, find_rewritten(imported, file)
-            )
+            await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
         await asyncio.to_thread(asset.path.write_bytes, changed)
         return await keep(*arguments)
 

@@ -11,14 +11,13 @@ import pytest
 
 from app.catalog.database.engine import now
 from app.catalog.schema.records import File
-from app.config import StorageEngine
 from app.jobs.service import JobService
 from app.migration.consistency.consistency_check import ConsistencyCheck
 from app.migration.consistency.finding_repair import ConsistencyRepair
 from app.migration.consistency.findings import ConsistencyFinding, ConsistencySummary
 from app.migration.steps.run_step import run_move
 from tests.api.consistency import assert_consistent
-from tests.migration.library import Library
+from tests.migration.library import Library, open_library
 from tests.migration.verify.damaged_library import IgnoredProgress
 from tests.real.foreign_files import ForeignAsset, ForeignTree
 from tests.real.stacks import Stacks
@@ -28,11 +27,8 @@ Findings = set[tuple[str, str, str | None]]
 
 @pytest.fixture
 async def library(stacks: Stacks, tmp_path: Path) -> AsyncIterator[Library]:
-    folder = tmp_path / "library"
-    folder.mkdir()
-    library = await Library.create(stacks.create("s3", folder, database="sqlite"), StorageEngine.S3)
-    yield library
-    await library.aclose()
+    async with open_library(stacks, tmp_path) as library:
+        yield library
 
 
 @pytest.fixture
