@@ -64,7 +64,8 @@ class ArchiveLinkService:
     ) -> tuple[str, OpenedLink]:
         """Create a link; returns its token and its archive. The catalogue stores only a hash of the token.
 
-        `credential_id`: the link also ends when this API key or session ends. `with_locked`: see `ArchivePlanner`. Raises `NotFound`, `NotArchivable`.
+        `credential_id`: the link also ends when this API key or session ends. `with_locked`: see `ArchivePlanner`. Raises
+        `NotFound`, `NotArchivable`.
         """
         manifest = await self._planner.build_manifest(owner_id, asset_ids, with_locked=with_locked)
         token = secrets.token_urlsafe(TOKEN_BYTES)

@@ -87,8 +87,8 @@ class ForeignFileRepository:
 
     async def store_checksums(self, file_id: UUID, path: str, size: int, sha1: bytes, crc32: int) -> bool:
         """Store checksums of a foreign file that were not known, and that of its asset. Returns False, and leaves the file's row as it is,
-        where that is gone, its path or size is another one than those read, or a checksum that it has differs. If it is the SHA-1 that differs, the asset has no
-        checksum any more: an upload with the recorded one is no duplicate, as its bytes are nowhere."""
+        where that is gone, its path or size is another one than those read, or a checksum that it has differs. If it is the SHA-1 that
+        differs, the asset has no checksum any more: an upload with the recorded one is no duplicate, as its bytes are nowhere."""
         same_sha1 = _file.c.sha1.is_(None) | (_file.c.sha1 == sha1)
         same_crc32 = _file.c.crc32.is_(None) | (_file.c.crc32 == crc32)
         mine = (_file.c.id == file_id) & _file.c.is_foreign & (_file.c.path == path) & (_file.c.size == size)

@@ -145,7 +145,7 @@ class ProcessingPipeline:
         if asset.file.is_foreign:
             file = asset.file
             await self._catalog.foreign_files.store_checksums(file.id, file.path, info.size, sha1.digest(), digest)
-            if asset.file.sha1 not in (None, sha1.digest()):
+            if file.sha1 not in (None, sha1.digest()):
                 raise DecodeFailed("the bytes are not those that Immich took in: the SHA-1 differs")
             return
         files = self._catalog.library_files

@@ -51,9 +51,8 @@ class RepeatedHead:
             start = fields.index(_END_OF_LINE, start) + len(_END_OF_LINE)
         if any(name == b"range" for name, _ in headers):
             return None
-        return RepeatedHead(
-            fields[: -len(_END_OF_LINE)], _END_OF_LINE, headers
-        )  # before the empty line that ends the head
+        before_last = fields[: -len(_END_OF_LINE)]  # before the empty line that ends the head
+        return RepeatedHead(before_last, _END_OF_LINE, headers)
 
     def match(self, data: bytes) -> tuple[str, bytes, HeaderFields] | None:
         """Path, query and fields, if `data` is exactly one such head."""

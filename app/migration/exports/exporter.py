@@ -199,9 +199,8 @@ def _plan(exported: ExportedAsset) -> tuple[_Export, _Export | None]:
     folder, mark = f"{asset.local_date_time:%Y-%m}", str(asset.id)[:8]
     max_bytes = MAX_NAME_BYTES if sidecar is None else MAX_NAME_BYTES - len(_SIDECAR_SUFFIX)
     clean = clean_member_name(asset.original_file_name)
-    names = tuple(
-        append_to_stem(clean, suffix, max_bytes) for suffix in ("", f"~{mark}")
-    )  # `IMG.jpg`, `IMG~1234abcd.jpg`
+    # `IMG.jpg`, `IMG~1234abcd.jpg`
+    names = tuple(append_to_stem(clean, suffix, max_bytes) for suffix in ("", f"~{mark}"))
     original = _Export(asset.file, folder, names, asset.file_modified_at)
     if sidecar is None:
         return original, None
