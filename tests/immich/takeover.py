@@ -34,10 +34,21 @@ class Takeover:
 
     def client(self, name: str) -> httpx.Client:
         """A client with the API key that this user has at Immich."""
-        key = self.installation.keys[name]
-        return httpx.Client(base_url=self.service.url, headers={"x-api-key": key}, timeout=30, trust_env=False)
+        return self._client(self.installation.keys[name])
+
+    def own_client(self, name: str) -> httpx.Client:
+        """A client of this user with a new API key of ours, which sees locked assets."""
+        return self._client(self.service.people.add_key(self.installation.users[name]))
+
+    def is_locked(self, asset_id: UUID) -> bool:
+        return self.installation.execute("SELECT visibility = 'locked' FROM asset WHERE id = %s", [asset_id]) == [
+            (True,)
+        ]
 
     def owner_of(self, asset_id: UUID) -> str:
         """The name of the owner."""
         ((owner_id,),) = self.installation.execute('SELECT "ownerId" FROM asset WHERE id = %s', [asset_id])
         return next(name for name, user_id in self.installation.users.items() if user_id == owner_id)
+
+    def _client(self, key: str) -> httpx.Client:
+        return httpx.Client(base_url=self.service.url, headers={"x-api-key": key}, timeout=30, trust_env=False)

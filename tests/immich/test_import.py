@@ -52,8 +52,9 @@ def ada(imported: Takeover) -> Iterator[httpx.Client]:
 
 
 def _get(takeover: Takeover, asset_id: UUID, path: str = "", **options: Any) -> httpx.Response:
-    """As the owner."""
-    with takeover.client(takeover.owner_of(asset_id)) as client:
+    """As the owner, with the key of Immich where it shows the asset."""
+    name = takeover.owner_of(asset_id)
+    with takeover.own_client(name) if takeover.is_locked(asset_id) else takeover.client(name) as client:
         return client.get(f"/api/assets/{asset_id}{path}", **options)
 
 

@@ -111,7 +111,7 @@ def test_what_needs_a_pin_at_immich_is_not_shown(takeover: Takeover) -> None:
     locked, shown = _find_asset(takeover, "locked"), _find_asset(takeover)
     _, token = takeover.installation.log_in("ben")
     takeover.report(*ONCE)
-    with _client(takeover, token) as client, takeover.client("ben") as owner:
+    with _client(takeover, token) as client, takeover.own_client("ben") as owner:
         for kind in ("original", "thumbnail", "thumbnail?size=preview"):
             for _ in range(2):
                 assert owner.get(f"/api/assets/{locked}/{kind}").status_code == 200

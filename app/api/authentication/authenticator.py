@@ -54,13 +54,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The user who sent a request, and the permissions of the credential. One of `api_key` and `session` is set."""
+    """The user who sent a request, and the permissions of the credential. One of `api_key` and `session` is set.
+    `sees_locked`: false for logins and keys of Immich, which asks for a PIN before it shows a locked asset, and shows none to a key.
+    Nobody is asked here: to these a locked asset is as one that does not exist."""
 
     user: User
     permissions: frozenset[str]
     credential_hash: bytes
     api_key: ApiKey | None = None
     session: Session | None = None
+    sees_locked: bool = True
 
     @property
     def credential_id(self) -> UUID | None:
@@ -69,7 +72,7 @@ class Identity:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether this is a login at Immich, where locked assets need a PIN, which is not asked for here."""
+        """Whether this is a login at Immich."""
         return self.session is not None and self.session.is_foreign
 
     def has_permission(self, permission: Permission) -> bool:
@@ -226,13 +229,13 @@ class Authenticator:
             session_row = await self._find_session(digest)
             if session_row is not None:
                 session, user = session_row
-                permissions = await self._get_session_permissions(session)
-                return None if permissions is None else Identity(user, permissions, digest, session=session)
+                return await self._identify_session(session, user, digest)
         if kind is not CredentialKind.SESSION:
             key_row = await self._catalog.api_keys.get_by_hash(digest)
             if key_row is not None:
                 key, user = key_row
-                return Identity(user, frozenset(key.permissions), digest, api_key=key)
+                permissions = frozenset(key.permissions)
+                return Identity(user, permissions, digest, api_key=key, sees_locked=not key.is_imported)
         return None
 
     async def _find_session(self, digest: bytes) -> tuple[Session, User] | None:
@@ -242,14 +245,17 @@ class Authenticator:
             found = await self._catalog.immich_sessions.get_by_hash(digest, moment)
         return found
 
-    async def _get_session_permissions(self, session: Session) -> frozenset[str] | None:
-        """All, those of a login at Immich, or those of the session's key; None if the key was deleted meanwhile."""
+    async def _identify_session(self, session: Session, user: User, digest: bytes) -> Identity | None:
+        """With all permissions, those of a login at Immich, or those of the session's key; None if the key was deleted meanwhile."""
         if session.is_foreign:
-            return FOREIGN_SESSION_PERMISSIONS
+            return Identity(user, FOREIGN_SESSION_PERMISSIONS, digest, session=session, sees_locked=False)
         if session.api_key_id is None:
-            return frozenset({Permission.ALL})
+            return Identity(user, frozenset({Permission.ALL}), digest, session=session)
         key = await self._catalog.api_keys.get(session.user_id, session.api_key_id)
-        return None if key is None else frozenset(key.permissions)
+        if key is None:
+            return None
+        permissions = frozenset(key.permissions)
+        return Identity(user, permissions, digest, session=session, sees_locked=not key.is_imported)
 
 
 def _build_refusal(refusal: TooManyLogins) -> ApiError:

@@ -50,7 +50,7 @@ _SIZES = {rendition.name: rendition for rendition in (THUMBNAIL, PREVIEW, FULLSI
 
 @dataclass(frozen=True, slots=True)
 class ServedFile:
-    """The file to send, and the file name of the download. `is_locked`: its asset is; see `Identity.is_foreign`."""
+    """The file to send, and the file name of the download. `is_locked`: its asset is; see `Identity.sees_locked`."""
 
     owner_id: UUID
     file: File

@@ -118,7 +118,7 @@ def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] 
         identity is None
         or file.owner_id != identity.user.id
         or not identity.has_permission(request.rendition.permission)
-        or (file.is_locked and identity.is_foreign)
+        or (file.is_locked and not identity.sees_locked)
     ):
         return None
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
@@ -171,7 +171,7 @@ async def _resolve_for(identity: Identity, item_id: str, rendition: Rendition, s
     is_own = resolved is not None and resolved.owner_id == identity.user.id
     if resolved is None or not (is_own or (rendition is PROFILE_IMAGE and identity.user.is_admin)):
         raise ApiError(404, rendition.not_found_message)
-    if identity.is_foreign and not isinstance(resolved, RenditionRedirect) and resolved.is_locked:
+    if not identity.sees_locked and not isinstance(resolved, RenditionRedirect) and resolved.is_locked:
         raise ApiError(404, rendition.not_found_message)
     return resolved
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, delete, exists, insert, select, update
 
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import ConstraintViolation, NotFound
@@ -17,7 +17,8 @@ from app.catalog.schema.records import ApiKey, Session, User
 _key = tables.api_key
 _session = tables.session
 _user = tables.user
-_KEY_COLUMNS = [column for column in _key.c if column.name != "key_hash"]
+_IS_IMPORTED = exists().where(tables.immich_key.c.key_id == _key.c.id).correlate(_key).label("is_imported")
+_KEY_COLUMNS = [*(column for column in _key.c if column.name != "key_hash"), _IS_IMPORTED]
 _SESSION_COLUMNS = [column for column in _session.c if column.name != "token_hash"]
 
 

@@ -95,7 +95,7 @@ class User:
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """The key itself is not stored; its SHA-256 is in the table and not in this record. `permissions` are Immich's
-    names; `all` is one of them."""
+    names; `all` is one of them. `is_imported`: it was made at Immich."""
 
     id: UUID
     user_id: UUID
@@ -103,6 +103,7 @@ class ApiKey:
     permissions: tuple[str, ...]
     created_at: datetime
     updated_at: datetime
+    is_imported: bool = False
 
 
 @dataclass(frozen=True, slots=True)

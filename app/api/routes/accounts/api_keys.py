@@ -33,7 +33,9 @@ async def create_api_key(
     caller: Annotated[Identity, Depends(require_permission(Permission.API_KEY_CREATE))],
     services: ServicesDependency,
 ) -> ApiKeyCreated:
-    """A new key, with no more permissions than the caller has."""
+    """A new key, with no more permissions than the caller has. A key of Immich makes none: it sees no locked assets, a new one would."""
+    if not caller.sees_locked:
+        raise ApiError(403, "A key that was made at Immich makes no keys here: log in")
     _check_grantable(caller, body.permissions)
     secret = generate_secret()
     key = await services.catalog.api_keys.create(

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.locked_assets import leave_out_locked
 from app.api.authentication.permissions import Permission
 from app.api.models.assets import AssetResponse
 from app.api.models.search import (
@@ -33,14 +34,18 @@ ServicesDependency = Annotated[Services, Depends(get_services)]
 @router.post("/search/metadata")
 async def search_metadata(body: MetadataSearch, caller: Reader, services: ServicesDependency) -> SearchResponse:
     """Your assets for which all given conditions hold, newest first."""
-    assets, next_page = await services.catalog.assets.search(caller.user.id, body.to_filters(), body.page, body.size)
+    assets, next_page = await services.catalog.assets.search(
+        caller.user.id, leave_out_locked(caller, body.to_filters()), body.page, body.size
+    )
     return SearchResponse.from_page(await _build_responses(assets, services, with_exif=body.with_exif), next_page)
 
 
 @router.post("/search/random")
 async def search_random(body: RandomSearch, caller: Reader, services: ServicesDependency) -> list[AssetResponse]:
     """A random choice of your assets for which all given conditions hold."""
-    assets = await services.catalog.searches.choose(caller.user.id, body.to_filters(), body.size)
+    assets = await services.catalog.searches.choose(
+        caller.user.id, leave_out_locked(caller, body.to_filters()), body.size
+    )
     return await _build_responses(assets, services, with_exif=body.with_exif)
 
 
@@ -50,7 +55,7 @@ async def search_large_assets(
 ) -> list[AssetResponse]:
     """Your assets for which all given conditions hold, the largest files first."""
     filters = search.to_filters(SearchOrder(field=OrderField.FILE_SIZE, direction=Order.DESC))
-    assets, _ = await services.catalog.assets.search(caller.user.id, filters, 1, search.size)
+    assets, _ = await services.catalog.assets.search(caller.user.id, leave_out_locked(caller, filters), 1, search.size)
     return await _build_responses(assets, services, with_exif=search.with_exif)
 
 
@@ -61,7 +66,9 @@ async def get_search_statistics(
     services: ServicesDependency,
 ) -> SearchStatistics:
     """How many of your assets meet all given conditions."""
-    return SearchStatistics(total=await services.catalog.searches.count(caller.user.id, body.to_filters()))
+    return SearchStatistics(
+        total=await services.catalog.searches.count(caller.user.id, leave_out_locked(caller, body.to_filters()))
+    )
 
 
 @router.get("/assets/random", dependencies=[Depends(refuse_unknown_parameters)])

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.locked_assets import asks_in_vain
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.timeline import (
@@ -33,6 +34,8 @@ async def get_time_buckets(
 ) -> list[TimelineBucket]:
     """The months in which you have assets, by local time, newest first."""
     _check_selection(query, caller)
+    if asks_in_vain(caller, query.visibility):
+        return []
     months = await services.catalog.timeline.count_by_month(caller.user.id, query.to_filters())
     return [TimelineBucket(time_bucket=month, count=count) for month, count in months]
 
@@ -44,8 +47,9 @@ async def get_time_bucket(
     """Your assets of one month, newest first: one list for each field."""
     _check_selection(query, caller)
     builder = TimelineColumnsBuilder(with_coordinates=query.with_coordinates, with_stacked=query.with_stacked)
-    async for page in services.catalog.timeline.iter_month(caller.user.id, query.to_filters(), query.month):
-        builder.add(page)
+    if not asks_in_vain(caller, query.visibility):
+        async for page in services.catalog.timeline.iter_month(caller.user.id, query.to_filters(), query.month):
+            builder.add(page)
     encoded: list[str] = []
     for name, column in builder.columns.items():
         encoded.append(f"{json.dumps(name)}:{json.dumps(column, ensure_ascii=False)}")

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 
 from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.locked_assets import check_visible
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.assets import AssetJobName, AssetJobRequest, MetadataItem
@@ -30,6 +31,7 @@ async def process_assets(
 ) -> Response:
     """Have these assets processed again: metadata, thumbnails and playable video are made in one go, `transcode-video` does it for
     videos only. If one is not there or not yours: 404, and none is processed."""
+    await check_visible(caller, services.catalog, body.asset_ids)
     assets = await services.catalog.assets.get_many_owned(caller.user.id, body.asset_ids)
     unknown = [asset_id for asset_id in body.asset_ids if asset_id not in assets]
     if unknown:
@@ -64,6 +66,7 @@ async def get_asset_metadata_by_key(
 
 
 async def _load_metadata(asset_id: UUID, caller: Identity, services: Services) -> list[MetadataItem]:
+    await check_visible(caller, services.catalog, [asset_id])
     metadata = await services.catalog.client_metadata.get(caller.user.id, asset_id)
     if metadata is None:
         raise ApiError(404, "Asset not found")

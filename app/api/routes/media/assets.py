@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.locked_assets import asks_in_vain, check_visible
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.asset_updates import AssetUpdate, BulkUpdate
@@ -59,6 +60,8 @@ async def list_assets(
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> AssetPage:
     """Your assets, newest first."""
+    if asks_in_vain(caller, visibility):
+        return AssetPage(items=[], next_cursor=None)
     assets, next_cursor = await services.catalog.assets.get_page(
         caller.user.id,
         cursor=cursor,
@@ -82,6 +85,8 @@ async def get_asset_statistics(
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> StatisticsResponse:
     """How many photos and videos you have."""
+    if asks_in_vain(caller, visibility):
+        return StatisticsResponse(images=0, videos=0, total=0)
     statistics = await services.catalog.counts.get_statistics(
         caller.user.id, trashed=is_trashed, visibility=visibility, is_favorite=is_favorite
     )
@@ -95,7 +100,7 @@ async def get_asset(
     services: ServicesDependency,
 ) -> AssetResponse:
     asset = await services.catalog.assets.get_owned(caller.user.id, id)
-    if asset is None:
+    if asset is None or asks_in_vain(caller, asset.visibility):
         raise _build_not_found_error()
     return await _build_response(asset, services)
 
@@ -108,6 +113,7 @@ async def update_asset(
     services: ServicesDependency,
 ) -> AssetResponse:
     """Change what is given, keep the rest. The file itself is never changed."""
+    await check_visible(caller, services.catalog, [id])
     changed = await services.catalog.assets.update(caller.user.id, id, body.to_changes(), body.to_date_edit())
     if changed is None:
         raise _build_not_found_error()
@@ -122,6 +128,7 @@ async def update_assets(
     services: ServicesDependency,
 ) -> Response:
     """Change what is given of all these assets. If one is not there or not yours: 404, and none is changed."""
+    await check_visible(caller, services.catalog, body.ids)
     await services.catalog.bulk_updates.update(caller.user.id, body.ids, body.to_changes(), body.to_date_edit())
     for asset_id in body.ids:
         services.rendition_cache.invalidate_asset(asset_id)
@@ -135,6 +142,7 @@ async def delete_assets(
     services: ServicesDependency,
 ) -> Response:
     """Into the trash, or with `force` removed now. If one is not there or not yours: 404, and none is deleted."""
+    await check_visible(caller, services.catalog, body.ids)
     if body.force:
         await services.catalog.assets.delete(caller.user.id, body.ids)
         services.sweeper.wake()

@@ -59,7 +59,7 @@ async def get_download_info(
         caller.user.id,
         body.asset_ids,
         body.archive_size or DEFAULT_ARCHIVE_BYTES,
-        with_locked=not caller.is_foreign,
+        with_locked=caller.sees_locked,
     )
     archives = [ArchivePart(size=part.size, asset_ids=part.asset_ids) for part in parts]
     return DownloadInfoResponse(total_size=sum(part.size for part in parts), archives=archives)
@@ -73,7 +73,7 @@ async def get_download_info(
 async def download_archive(body: ArchiveRequest, caller: Downloader, services: ServicesDependency) -> Response:
     """The assets as one zip, with its length. Cannot be resumed: `/download/links` can."""
     manifest = await services.archive_planner.build_manifest(
-        caller.user.id, body.asset_ids, with_locked=not caller.is_foreign
+        caller.user.id, body.asset_ids, with_locked=caller.sees_locked
     )
     source = await services.archive_planner.build_source(
         manifest, build_archive_file_name(body.archive_name), datetime.now(UTC)
@@ -89,7 +89,7 @@ async def create_download_link(body: LinkRequest, caller: Downloader, services: 
     lifetime = timedelta(seconds=body.expires_in)
     credential_id = caller.credential_id if body.ends_with_key or caller.is_foreign else None
     token, link = await services.archive_links.create(
-        caller.user.id, body.asset_ids, name, lifetime, credential_id, with_locked=not caller.is_foreign
+        caller.user.id, body.asset_ids, name, lifetime, credential_id, with_locked=caller.sees_locked
     )
     return LinkResponse(
         id=link.id,

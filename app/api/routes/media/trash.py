@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.locked_assets import check_visible
 from app.api.authentication.permissions import Permission
 from app.api.models.assets import BulkIds, TrashResponse
 from app.api.models.base_model import Selection
@@ -24,6 +25,7 @@ ServicesDependency = Annotated[Services, Depends(get_services)]
 async def restore_assets(body: BulkIds, caller: Caller, services: ServicesDependency) -> TrashResponse:
     """Take these assets out of the trash. If one is not there or not yours: 404, and none is restored. What a library's folder no longer
     holds stays, and comes out when its file is there again."""
+    await check_visible(caller, services.catalog, body.ids)
     count = await services.catalog.assets.restore(caller.user.id, body.ids)
     for asset_id in body.ids:
         services.rendition_cache.invalidate_asset(asset_id)
