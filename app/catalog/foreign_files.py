@@ -15,9 +15,10 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
+from app.catalog.database.bulk_statements import insert_rows
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import OutsideForeignRoots
-from app.catalog.files import ID_BATCH_SIZE, file_from_row
+from app.catalog.files import file_from_row
 from app.catalog.schema import tables
 from app.catalog.schema.records import QUOTA_KINDS, File, FileKind, FileState, ForeignFile
 
@@ -124,9 +125,7 @@ async def insert_foreign_files(connection: AsyncConnection, files: Sequence[Fore
     """
     await _require_roots(connection, files)
     moment = now()
-    for start in range(0, len(files), ID_BATCH_SIZE):
-        batch = files[start : start + ID_BATCH_SIZE]
-        await connection.execute(insert(_file), [_row_values(each, moment) for each in batch])
+    await insert_rows(connection, _file, [_row_values(each, moment) for each in files])
     for owner_id, size in sorted(_sum_by_owner(files).items()):
         await connection.execute(update(_user).where(_user.c.id == owner_id).values(used=_user.c.used + size))
 

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Row, and_, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.catalog.database.bulk_statements import insert_rows
 from app.catalog.database.engine import Database, now
 from app.catalog.database.prepared_statements import prepare
 from app.catalog.errors import ConstraintViolation
@@ -255,8 +256,8 @@ async def add_tasks(
     ]
     if len(rows) == 1:
         await connection.execute(_INSERT_ONE, rows[0])
-    elif rows:
-        await connection.execute(insert(_task), rows)
+    else:
+        await insert_rows(connection, _task, rows)
 
 
 async def request_reading(connection: AsyncConnection, asset_ids: Iterable[UUID]) -> None:

@@ -202,12 +202,13 @@ class ImmichImport:
     async def _apply(
         self, page: AssetPage, batch: list[ImportedAsset], *, progress: tuple[str, UUID] | None = None
     ) -> None:
-        moved = await self._settle_holders(batch)
-        if self._options.dry_run:
-            self._count(await self._catalog.imported_assets.compare([*batch, *moved]), batch)
-        else:
-            changes = await self._catalog.imported_assets.apply([*batch, *moved], progress=progress)
-            self._count(changes, batch)
+        assets = self._catalog.imported_assets
+        is_dry = self._options.dry_run
+        changes = None if is_dry else await assets.apply_undisputed(batch, progress=progress)
+        if changes is None:
+            wanted = [*batch, *await self._settle_holders(batch)]
+            changes = await (assets.compare(wanted) if is_dry else assets.apply(wanted, progress=progress))
+        self._count(changes, batch)
         self._progress.advance(len(page.assets))
 
     async def _settle_holders(self, batch: Sequence[ImportedAsset]) -> list[ImportedAsset]:

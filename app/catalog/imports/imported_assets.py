@@ -7,11 +7,12 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
 from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
+from app.catalog.database.bulk_statements import insert_rows, is_any
 from app.catalog.database.engine import Database, now
 from app.catalog.files import iterate_batches
 from app.catalog.imports.asset_changes import BatchChanges, KnownRows, asset_values, compare_batch, list_files
@@ -54,13 +55,29 @@ class ImportedAssetRepository:
         async with self._database.read() as connection:
             return compare_batch(batch, await _read_known(connection, batch))
 
+    async def apply_undisputed(
+        self, batch: Sequence[ImportedAsset], *, progress: tuple[str, UUID] | None = None
+    ) -> BatchChanges | None:
+        """As `apply`, where no file and no asset outside of the batch has a path or a checksum that it wants. Returns None otherwise, and
+        writes nothing."""
+        return await self._apply(batch, progress, only_undisputed=True)
+
     async def apply(self, batch: Sequence[ImportedAsset], *, progress: tuple[str, UUID] | None = None) -> BatchChanges:
         """Insert and update the assets. The owners must exist. `progress`: the name of the source and the id up to which it was read are
         stored in the same transaction. Raises `OutsideForeignRoots`."""
+        changes = await self._apply(batch, progress)
+        assert changes is not None  # noqa: S101 - for the type checker
+        return changes
+
+    async def _apply(
+        self, batch: Sequence[ImportedAsset], progress: tuple[str, UUID] | None, *, only_undisputed: bool = False
+    ) -> BatchChanges | None:
         async with self._database.write() as connection:
             for owner_id in sorted({asset.owner_id for asset in batch}):
                 await quota.lock_owner(connection, owner_id)
             known = await _read_known(connection, batch)
+            if only_undisputed and _is_disputed(batch, known):
+                return None
             changes = compare_batch(batch, known)
             await _write(connection, changes, known)
             if progress is not None:
@@ -83,6 +100,12 @@ class ImportedAssetRepository:
                         await connection.execute(linking)
 
 
+def _is_disputed(batch: Sequence[ImportedAsset], known: KnownRows) -> bool:
+    files = {file.id for asset in batch for file in list_files(asset)}
+    assets = {asset.id for asset in batch}
+    return not (files.issuperset(known.path_owners.values()) and assets.issuperset(known.checksum_owners.values()))
+
+
 async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset]) -> KnownRows:
     ids = [asset.id for asset in batch]
     videos = {asset.live_photo_video_id for asset in batch if asset.live_photo_video_id is not None}
@@ -90,8 +113,13 @@ async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset
     derivatives: dict[UUID, dict[FileKind, UUID]] = {}
     present: set[UUID] = set()
     for some in iterate_batches(ids):
-        assets.update((row.id, row) for row in await connection.execute(select(_asset).where(_asset.c.id.in_(some))))
-        for row in await connection.execute(select(_derivative).where(_derivative.c.asset_id.in_(some))):
+        assets.update(
+            (row.id, row)
+            for row in await connection.execute(select(_asset).where(is_any(connection, _asset.c.id, some)))
+        )
+        for row in await connection.execute(
+            select(_derivative).where(is_any(connection, _derivative.c.asset_id, some))
+        ):
             derivatives.setdefault(row.asset_id, {})[row.kind] = row.file_id
     for some in iterate_batches(videos):
         present |= set((await connection.execute(select(_asset.c.id).where(_asset.c.id.in_(some)))).scalars())
@@ -104,7 +132,9 @@ async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset
     wanted += [file_id for row in assets.values() for file_id in (row.file_id, row.sidecar_id) if file_id]
     files: dict[UUID, Any] = {}
     for some in iterate_batches(wanted):
-        files.update((row.id, row) for row in await connection.execute(select(_file).where(_file.c.id.in_(some))))
+        files.update(
+            (row.id, row) for row in await connection.execute(select(_file).where(is_any(connection, _file.c.id, some)))
+        )
     path_owners = await _read_path_owners(connection, batch)
     checksum_owners = await _read_checksum_owners(connection, batch)
     return KnownRows(assets, files, written, path_owners, checksum_owners, derivatives, frozenset(present))
@@ -113,7 +143,7 @@ async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset
 async def _read_path_owners(connection: AsyncConnection, batch: Sequence[ImportedAsset]) -> dict[str, UUID]:
     owners: dict[str, UUID] = {}
     for some in iterate_batches(file.path for asset in batch for file in list_files(asset)):
-        found = select(_file.c.path, _file.c.id).where(_file.c.path.in_(some))
+        found = select(_file.c.path, _file.c.id).where(is_any(connection, _file.c.path, some))
         owners.update((row.path, row.id) for row in await connection.execute(found))
     return owners
 
@@ -128,7 +158,11 @@ async def _read_checksum_owners(
     owners: dict[tuple[UUID, bytes], UUID] = {}
     for owner_id, checksums in by_owner.items():
         for some in iterate_batches(checksums):
-            mine = (_asset.c.owner_id == owner_id, _asset.c.checksum.in_(some), _asset.c.library_id.is_(None))
+            mine = (
+                _asset.c.owner_id == owner_id,
+                is_any(connection, _asset.c.checksum, some),
+                _asset.c.library_id.is_(None),
+            )
             for row in await connection.execute(select(_asset.c.id, _asset.c.checksum).where(*mine)):
                 owners[owner_id, row.checksum] = row.id
     return owners
@@ -144,8 +178,7 @@ async def _write(connection: AsyncConnection, changes: BatchChanges, known: Know
     await insert_files(connection, changes.new_files)
     await update_files(connection, changes.file_owners, changes.changed_files, known.files, changes.rewritten)
     if changes.new_assets:
-        rows = [{"id": asset.id, **asset_values(asset)} for asset in changes.new_assets]
-        await connection.execute(insert(_asset), rows)
+        await insert_rows(connection, _asset, [{"id": asset.id, **asset_values(asset)} for asset in changes.new_assets])
         await _insert_library_files(connection, changes.new_assets)
     await _write_changed(connection, changes)
     await _write_derivatives(connection, changes)
@@ -182,7 +215,7 @@ async def _insert_library_files(connection: AsyncConnection, assets: Iterable[Im
             }
             for asset in mine
         ]  # fmt: skip
-        await connection.execute(insert(_library_file), rows)
+        await insert_rows(connection, _library_file, rows)
 
 
 _REPLACE_DERIVATIVE = (
@@ -194,12 +227,11 @@ _REPLACE_DERIVATIVE = (
 
 async def _write_derivatives(connection: AsyncConnection, changes: BatchChanges) -> None:
     names = ("asset_id", "kind", "file_id")
-    if changes.new_derivatives:
-        rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in changes.new_derivatives]
-        await connection.execute(insert(_derivative), rows)
+    added: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in changes.new_derivatives]
+    await insert_rows(connection, _derivative, added)
     if changes.replaced_derivatives:
         names = ("of_asset", "of_kind", "new_file")
-        rows = [dict(zip(names, row, strict=True)) for row in changes.replaced_derivatives]
+        rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in changes.replaced_derivatives]
         await connection.execute(_REPLACE_DERIVATIVE, rows)
     for some in iterate_batches(changes.removed_derivatives):
         keys = tuple_(_derivative.c.asset_id, _derivative.c.kind)

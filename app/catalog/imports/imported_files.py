@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
 from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
+from app.catalog.database.bulk_statements import insert_rows
 from app.catalog.database.engine import now
 from app.catalog.foreign_files import insert_foreign_files
 from app.catalog.moves.kept_copies import detach_changed_copies
@@ -36,8 +37,7 @@ async def insert_files(connection: AsyncConnection, files: Sequence[tuple[UUID, 
         await insert_foreign_files(connection, foreign)
     moment = now()
     external = [_external_row(owner_id, file, moment) for owner_id, file in files if file.kind is FileKind.EXTERNAL]
-    if external:
-        await connection.execute(insert(_file), external)
+    await insert_rows(connection, _file, external)
 
 
 def _external_row(owner_id: UUID, file: ImportedFile, moment: Any) -> dict[str, Any]:
