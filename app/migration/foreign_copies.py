@@ -14,7 +14,7 @@ from app.catalog.moves.move_ledger import UNSWITCHED_STATES
 from app.catalog.schema.move_records import MoveItemWithFile, MoveState, StorageMigration
 from app.catalog.schema.records import File, FileKind
 from app.migration.bounded_concurrency import run_in_parallel
-from app.migration.copy_check import ContentHasher, RecordedChecksums
+from app.migration.copy_check import ContentHasher, RecordedChecksums, find_copy_problem, get_recorded_checksums
 from app.migration.migration_context import PAGE_FILES, MigrationContext, iterate_moves
 from app.migration.problems import (
     COPY_DAMAGED,
@@ -118,13 +118,47 @@ async def plan_foreign_copies(context: MigrationContext, migration: StorageMigra
             except StorageError as error:
                 problems.add(file.path, str(describe_target_error(error)))
         taken = await context.catalog.moves.plan_moves(migration.id, targets) if targets else set()
-        for file, path in targets:
-            if path in taken:
-                problems.add(file.path, str(TARGET_BUSY))
+        await _keep_former_copies(context, [(file, path) for file, path in targets if path in taken], problems)
         added += len(targets) - len(taken)
         if len(page) < PAGE_FILES:
             return added
         after = page[-1].id
+
+
+async def _keep_former_copies(
+    context: MigrationContext, occupied: list[tuple[File, str]], problems: ProblemList
+) -> None:
+    """Files whose targets have rows already: whose content is one that they have had before, and whose former copies hold it."""
+
+    async def iterate_pages() -> AsyncIterator[list[tuple[File, str]]]:
+        yield occupied
+
+    async def keep_former_copy(target: tuple[File, str]) -> None:
+        problem = await _keep_former_copy(context, *target)
+        if problem is not None:
+            problems.add(target[0].path, str(problem))
+
+    if occupied:
+        await run_in_parallel(iterate_pages(), context.concurrency, keep_former_copy)
+
+
+async def _keep_former_copy(context: MigrationContext, file: File, path: str) -> MoveProblem | None:
+    """A lost or damaged former copy is marked for deletion once the source, which holds the same bytes, was read and is whole: a later
+    run copies it."""
+    copies, target = context.catalog.kept_copies, context.route.target
+    recorded, key = get_recorded_checksums(file), target.paths.to_key(path)
+    former = await copies.find_former_at(file.id, path)
+    if former is None or recorded is None or key is None or file.sha1 is None:
+        return TARGET_BUSY
+    problem = await find_copy_problem(target, key, recorded, context.method)
+    if problem is None:
+        return None if await copies.keep_former(file.id, path, file.sha1) else TARGET_BUSY
+    if problem not in (COPY_MISSING, COPY_DAMAGED):
+        return problem
+    if await find_foreign_problem(context.storage, file.path, recorded) is not None:
+        return problem
+    await copies.forget_former(former)
+    return TARGET_BUSY
 
 
 async def give_up_outdated_copies(context: MigrationContext, migration: StorageMigration) -> None:

@@ -56,8 +56,8 @@ async def copy(catalog: Catalog, migration: StorageMigration, file: File, path: 
 async def change(catalog: Catalog, file: File, sha1: bytes) -> File:
     async with catalog.database.write() as connection:
         changed = update(tables.file).where(tables.file.c.id == file.id)
-        await connection.execute(changed.values(sha1=sha1))
         await detach_changed_copies(connection, [file.id])
+        await connection.execute(changed.values(sha1=sha1))
     return await get(catalog, file.id)
 
 

@@ -369,6 +369,73 @@ async def record_anew(library: Library, asset: ForeignAsset, content: bytes, pat
         await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_a_content_that_comes_back_has_its_former_copy_again(library: Library, tree: ForeignTree) -> None:
+    await run(library)
+    asset = tree.assets[0]
+    first, changed = await get_file(library, asset), b"another photo altogether"
+    await record_anew(library, asset, changed)
+    assert (await run(library)).files == 1
+    second = await get_file(library, asset)
+    stored = library.at_target()
+    for file, content in ((first, asset.content), (second, changed), (first, asset.content)):
+        await record_anew(library, asset, content)
+
+        assert (await run(library)).problems.count == 0
+
+        current = await get_file(library, asset)
+        assert current.copy_path == file.copy_path
+        assert await read_copy(library, current) == content
+        await library.sweep()
+        assert library.at_target() == stored, "nothing was copied twice, and nothing is lost"
+        assert_consistent(library.stack)
+    await library.catalog.assets.delete(library.owner, [each.id for each in tree.assets])
+    await library.catalog.kept_copies.drop_ownerless(100)
+    await library.sweep()
+    assert library.at_target() == {}
+    assert_consistent(library.stack, exact=True)
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "damaged"])
+@pytest.mark.parametrize("copy", [None, b"\0"], ids=["lost copy", "damaged copy"])
+async def test_a_former_copy_that_is_no_good_is_made_anew_from_a_whole_source(
+    library: Library, tree: ForeignTree, copy: bytes | None, is_whole: bool
+) -> None:
+    await run(library)
+    asset = tree.assets[0]
+    former = (await get_file(library, asset)).copy_path
+    assert former is not None
+    await record_anew(library, asset, b"another photo altogether")
+    await run(library)
+    await asyncio.to_thread(change_object, library, former, copy and copy * len(asset.content))
+    await record_anew(library, asset, asset.content)
+    if not is_whole:
+        await asyncio.to_thread(asset.path.write_bytes, bytes(len(asset.content)))
+
+    reports = [await run(library) for _ in range(2)]
+
+    file = await get_file(library, asset)
+    if is_whole:
+        assert [report.problems.count for report in reports] == [1, 0]
+        assert await read_copy(library, file) == asset.content
+    else:
+        assert [report.problems.count for report in reports] == [1, 1]
+        assert file.copy_path is None
+        assert (former in library.at_target()) is (copy is not None), "it may be all that is left"
+    await asyncio.to_thread(asset.path.write_bytes, asset.content)
+
+
+def change_object(library: Library, path: str, content: bytes | None) -> None:
+    """Delete the object, or replace its bytes."""
+    bucket = library.stack.bucket
+    assert bucket is not None
+    store, key = bucket.server.administration, path.removeprefix(f"s3://{bucket.name}/")
+    if content is None:
+        store.delete_object(Bucket=bucket.name, Key=key)
+    else:
+        store.put_object(Bucket=bucket.name, Key=key, Body=content)
+
+
 async def die(*_: object) -> None:
     raise asyncio.CancelledError
 

@@ -3,6 +3,9 @@
 `file.copy_path` of the foreign file names the copy. The copy's own row is the twin of its ledger item: `writing`, with a lease
 that never ends, until the foreign file's row is deleted, the copy is forgotten, or the file is adopted. `file.copy_of` of that row
 is the foreign file's id: another copy of the same file takes the place of the ledger item while their migration is unfinished.
+
+A former copy holds what the file held before: no file names it, and its row has the size and the checksums of that content. It becomes the
+file's copy again when the file has its former content again.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
@@ -27,6 +30,13 @@ _file = tables.file
 _item = tables.migration_item
 _migration = tables.migration
 _user = tables.user
+
+
+_RECORD_CONTENT = (
+    update(_file)
+    .where(_file.c.path == bindparam("at_path"), _file.c.state == FileState.WRITING)
+    .values(size=bindparam("former_size"), sha1=bindparam("former_sha1"), crc32=bindparam("former_crc32"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,42 @@ class KeptCopyRepository:
                 await mark_copies_for_deletion(connection, [copy_path])
         return forgotten
 
+    async def find_former(self, ids: Iterable[UUID]) -> frozenset[UUID]:
+        """Those of the rows that are former copies of files that there are."""
+        found: set[UUID] = set()
+        async with self._database.read() as connection:
+            for batch in iterate_batches(ids):
+                former = select(_file.c.id).where(_file.c.id.in_(batch), _where_former())
+                found |= set((await connection.execute(former)).scalars())
+        return frozenset(found)
+
+    async def find_former_at(self, file_id: UUID, path: str) -> UUID | None:
+        """The row of the former copy of the file at `path`, if there is one."""
+        async with self._database.read() as connection:
+            mine = select(_file.c.id).where(_file.c.path == path, _file.c.copy_of == file_id, _where_former())
+            return (await connection.execute(mine)).scalar_one_or_none()
+
+    async def keep_former(self, file_id: UUID, path: str, sha1: bytes) -> bool:
+        """Let the former copy at `path`, which the caller has just checked, be the file's copy again. Returns False where there is none, or
+        the file has a copy or another SHA-1 by now."""
+        async with self._database.write() as connection:
+            owners = select(_file.c.owner_id).where(_file.c.id == file_id)
+            await _lock_owners(connection, set((await connection.execute(owners)).scalars()))
+            former = select(_file.c.id).where(_file.c.path == path, _file.c.copy_of == file_id, _where_former())
+            if (await connection.execute(former.with_for_update())).one_or_none() is None:
+                return False
+            is_same = _file.c.is_foreign & _file.c.copy_path.is_(None) & (_file.c.sha1 == sha1)
+            keeping = update(_file).where(_file.c.id == file_id, is_same).values(copy_path=path)
+            return (await connection.execute(keeping)).rowcount == 1
+
+    async def forget_former(self, copy_id: UUID) -> bool:
+        """Mark a former copy for deletion. Returns False where it is none any more."""
+        async with self._database.write() as connection:
+            former = select(_file.c.id).where(_file.c.id == copy_id, _where_former()).with_for_update()
+            return (
+                await mark_unfinished_for_deletion(connection, (await connection.execute(former)).scalars().all()) == 1
+            )
+
     async def find_vanished(self, limit: int) -> list[UUID]:
         """Files of open items whose rows are gone: foreign files that were deleted while they were copied."""
         is_gone = ~select(_file.c.id).where(_file.c.id == _item.c.file_id).exists()
@@ -147,6 +193,15 @@ class KeptCopyRepository:
         return frozenset(adopted)
 
 
+def _where_former() -> ColumnElement[bool]:
+    """True for rows of former copies: their files are there, none names them, and no move works on them."""
+    source, copied = _file.alias("source"), _file.alias("copied")
+    has_source = select(source.c.id).where(source.c.id == _file.c.copy_of).exists()
+    is_used = select(copied.c.id).where(copied.c.copy_path == _file.c.path).exists()
+    is_moving = select(_item.c.file_id).where(_item.c.twin_id == _file.c.id, _item.c.state.in_(OPEN_STATES)).exists()
+    return (_file.c.state == FileState.WRITING) & has_source & ~is_used & ~is_moving
+
+
 async def mark_copies_for_deletion(
     connection: AsyncConnection, paths: list[str], grace: timedelta = timedelta(0)
 ) -> None:
@@ -157,15 +212,22 @@ async def mark_copies_for_deletion(
 
 
 async def detach_changed_copies(connection: AsyncConnection, file_ids: Iterable[UUID]) -> None:
-    """Call it in the transaction that records another content of foreign files: their copies hold the former one, and the next run makes
-    others. The former copy of an original stays until the file's row is deleted, as the change may be damage; those of other kinds are
-    marked for deletion."""
+    """Call it in the transaction that records another content of foreign files, before that: their copies hold the former one, and the
+    next run makes others. The former copy of an original stays until the file's row is deleted, as the change may be damage; those of other
+    kinds are marked for deletion."""
     for batch in iterate_batches(file_ids):
         mine = _file.c.id.in_(batch) & _file.c.copy_path.is_not(None)
-        former = (await connection.execute(select(_file.c.kind, _file.c.copy_path).where(mine))).all()
+        content = (_file.c.size, _file.c.sha1, _file.c.crc32)
+        former = (await connection.execute(select(_file.c.kind, _file.c.copy_path, *content).where(mine))).all()
         await connection.execute(update(_file).where(mine).values(copy_path=None))
-        paths = [path for kind, path in former if path is not None and kind not in _ORIGINALS]
-        await mark_copies_for_deletion(connection, paths)
+        await mark_copies_for_deletion(connection, [row.copy_path for row in former if row.kind not in _ORIGINALS])
+        kept = [row for row in former if row.kind in _ORIGINALS]
+        recorded = [
+            {"at_path": row.copy_path, "former_size": row.size, "former_sha1": row.sha1, "former_crc32": row.crc32}
+            for row in kept
+        ]
+        if recorded:
+            await connection.execute(_RECORD_CONTENT, recorded)
 
 
 async def _lock_owners(connection: AsyncConnection, owner_ids: set[UUID]) -> None:
