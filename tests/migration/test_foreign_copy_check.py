@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import cast
+from uuid import UUID
 
 import pytest
 
 from app.catalog.database.engine import now
+from app.catalog.imports.imported_files import update_files
+from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.records import File
 from app.jobs.service import JobService
 from app.migration.consistency.consistency_check import ConsistencyCheck
@@ -74,6 +78,15 @@ async def get_copy_path(library: Library, asset: ForeignAsset) -> str:
     return path
 
 
+async def record_anew(library: Library, asset: ForeignAsset, content: bytes) -> None:
+    """As an import stores what the other program has recorded anew."""
+    file = await get_file(library, asset)
+    await asyncio.to_thread(asset.path.write_bytes, content)
+    imported = ImportedFile(file.id, file.kind, file.path, len(content), "image/jpeg", hashlib.sha1(content).digest())
+    async with library.catalog.database.write() as connection:
+        await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
+
+
 def change_copy(library: Library, path: str, content: bytes | None) -> None:
     """Delete the object, or replace its bytes."""
     bucket = library.stack.bucket
@@ -101,6 +114,50 @@ async def test_copies_are_checked_while_the_folder_of_their_sources_is_not_mount
     assert found == (expected | {("checksum", damaged, None)} if checksums else expected)
     assert (summary.foreign, summary.copies, summary.unsettled) == (3, 3, 0)
     await asyncio.to_thread(away.rename, tree.root)
+
+
+@pytest.mark.parametrize("checksums", [False, True], ids=["sizes", "checksums"])
+async def test_former_copies_are_checked_and_never_given_up(
+    library: Library, tree: ForeignTree, checksums: bool
+) -> None:
+    """What a file has held before is nowhere else."""
+    lost, cut, damaged = [await get_copy_path(library, asset) for asset in tree.assets]
+    former = [asset.content for asset in tree.assets]
+    for number, asset in enumerate(tree.assets):
+        await record_anew(library, asset, b"another photo %d" % number)
+    assert (await run_move(library.work())).problems.count == 0
+    found, summary = await verify(library, checksums=True)
+    assert (found, summary.copies, summary.unsettled) == (set(), 6, 0)
+    await asyncio.to_thread(change_copy, library, lost, None)
+    await asyncio.to_thread(change_copy, library, cut, former[1][:-1])
+    await asyncio.to_thread(change_copy, library, damaged, bytes(len(former[2])))
+
+    found, summary = await verify(library, checksums=checksums, repairs=True)
+
+    expected: Findings = {("missing", lost, None), ("size", cut, None)}
+    assert found == (expected | {("checksum", damaged, None)} if checksums else expected)
+    assert (summary.copies, summary.unsettled) == (6, 0)
+    await library.sweep()
+    assert {cut, damaged} <= library.at_target().keys()
+
+
+async def test_a_former_copy_that_goes_meanwhile_is_no_finding(
+    library: Library, tree: ForeignTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = tree.assets[0]
+    former = await get_copy_path(library, asset)
+    await record_anew(library, asset, b"another photo")
+    await asyncio.to_thread(change_copy, library, former, None)
+    find = library.catalog.kept_copies.find_former
+
+    async def find_before_the_asset_is_removed(ids: Iterable[UUID]) -> frozenset[UUID]:
+        found = await find(ids)
+        if await library.catalog.files.get(asset.file_id) is not None:
+            await library.catalog.assets.delete(library.owner, [asset.id])
+        return found
+
+    monkeypatch.setattr(library.catalog.kept_copies, "find_former", find_before_the_asset_is_removed)
+    assert (await verify(library))[0] == set()
 
 
 @pytest.mark.parametrize("damage", ["missing", "size", "checksum"])

@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from uuid import UUID
 
 from app.catalog.catalog import Catalog
 from app.catalog.schema.records import File, FileKind, FileState
@@ -161,9 +162,11 @@ class ConsistencyCheck:
         count = await self._catalog.counts.count_live_files()
         self._progress.begin("reading files" if self._checksums else "comparing files", count)
         async with asyncio.TaskGroup() as group:
-            async for page in self._iterate_live_files():
+            async for page in self._iterate_checked_files():
                 listed = await listing_store.sizes([file.path for file in page])
                 for file in page:
+                    if file.state is not FileState.LIVE:
+                        continue
                     is_listed = not self._checksums and listed.get(file.path, -1) == file.size
                     if is_listed or self._is_unmounted(file):
                         self._progress.advance(1)
@@ -171,6 +174,7 @@ class ConsistencyCheck:
                     await self._slots.acquire()
                     group.create_task(self._check_file(file))
                 await self._check_copies(page, listing_store, group)
+                await self._check_former_copies(page, listed, group)
         self._summary.unsettled -= min(self._summary.copies, self._summary.unsettled)  # their rows are `writing`
 
     async def _check_copies(self, page: list[File], listing_store: ListingStore, group: asyncio.TaskGroup) -> None:
@@ -180,6 +184,16 @@ class ConsistencyCheck:
         self._summary.copies += len(copies)
         for copy in copies:
             if self._checksums or listed.get(copy.path, -1) != copy.size:
+                await self._slots.acquire()
+                group.create_task(self._check_file(copy))
+
+    async def _check_former_copies(self, page: list[File], listed: dict[str, int], group: asyncio.TaskGroup) -> None:
+        """What foreign files have held before: only the copies have it now."""
+        ids = [file.id for file in page if _may_be_former(file)]
+        former = await self._catalog.kept_copies.find_former(ids) if ids else frozenset[UUID]()
+        self._summary.copies += len(former)
+        for copy in page:
+            if copy.id in former and (self._checksums or listed.get(copy.path, -1) != copy.size):
                 await self._slots.acquire()
                 group.create_task(self._check_file(copy))
 
@@ -196,12 +210,14 @@ class ConsistencyCheck:
         """Whether the file is a foreign one whose folder is not mounted. Its copy can be checked all the same."""
         return file.is_foreign and self._storage.find_foreign_root(file.path) in self._unmounted_roots
 
-    async def _iterate_live_files(self) -> AsyncIterator[list[File]]:
-        """Pages of live managed and foreign files; other files are only counted."""
+    async def _iterate_checked_files(self) -> AsyncIterator[list[File]]:
+        """Pages of live managed and foreign files, and of rows that may be former copies; other files are only counted."""
         page: list[File] = []
         async for file in self._catalog.files.iterate_all():
             if file.state is not FileState.LIVE:
                 self._summary.unsettled += 1
+                if _may_be_former(file):
+                    page.append(file)
             elif file.is_foreign:
                 self._summary.foreign += 1
                 page.append(file)
@@ -236,9 +252,11 @@ class ConsistencyCheck:
             if finding is None:
                 return None
             current = await self._catalog.files.get(file.id)
-            if current is None or current.state is not FileState.LIVE:
+            if current is None or current.state is not file.state:
                 return None  # deleted meanwhile
-            if _is_copy(file):
+            if _may_be_former(file) and not await self._catalog.kept_copies.find_former([file.id]):
+                return None  # it is the file's copy again
+            if file.copy_path == file.path:
                 current = replace(current, path=current.copy_path or "")
                 if not current.path:
                     return None  # the copy was forgotten meanwhile
@@ -255,9 +273,8 @@ class ConsistencyCheck:
         finding = await self._find_object_problem(file)
         if finding is None or not _is_copy(file):
             return finding
-        return replace(
-            finding, is_copy=True, detail="; ".join(filter(None, (finding.detail, "a copy beside its source")))
-        )
+        what = "a copy of what its source held before" if _may_be_former(file) else "a copy beside its source"
+        return replace(finding, is_copy=True, detail="; ".join(filter(None, (finding.detail, what))))
 
     async def _find_object_problem(self, file: File) -> ConsistencyFinding | None:
         if file.is_foreign and not _is_copy(file) and self._storage.find_foreign_root(file.path) is None:
@@ -274,7 +291,7 @@ class ConsistencyCheck:
             passes = error.retryable or isinstance(error, ObjectChanged)
             return ConsistencyFinding(FindingKind.UNREADABLE, file.path, file, detail=detail, is_transient=passes)
         self._unavailable = 0
-        if size != file.size:
+        if size != file.size and not (file.size is None and _may_be_former(file)):  # older programs did not record it
             return ConsistencyFinding(FindingKind.SIZE, file.path, file, found_size=size)
         if sha1 is not None and sha1 != file.sha1:
             return ConsistencyFinding(
@@ -369,7 +386,12 @@ class ConsistencyCheck:
 
 def _is_copy(file: File) -> bool:
     """Whether this stands for the copy of a foreign file: see `_check_copies`."""
-    return file.copy_path == file.path
+    return file.copy_path == file.path or _may_be_former(file)
+
+
+def _may_be_former(file: File) -> bool:
+    """Whether this is the row of a copy of a foreign file: its present copy, a former one, or one that is being made."""
+    return file.state is FileState.WRITING and file.copy_of is not None
 
 
 def _known_kind(key: str) -> str | None:

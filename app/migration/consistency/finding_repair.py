@@ -51,7 +51,7 @@ class ConsistencyRepair:
         """Raises `CatalogError`, or a `StorageError` where an orphan cannot be moved."""
         file = finding.file
         if file is not None and finding.is_copy:
-            is_repairable = finding.problem in _REPAIRABLE_KINDS and self._jobs is not None
+            is_repairable = finding.problem in _REPAIRABLE_KINDS and self._jobs is not None and file.copy_of is None
             return await self._forget_copy(file, finding.path) if is_repairable else None
         if file is not None:
             is_repairable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES

@@ -47,8 +47,8 @@ class ConsistencyFinding:
 class ConsistencySummary:
     """Counts: listed `objects`, checked live `files`, `bytes_read`; `known` objects that need no row, by kind; files that are not
     checked: `external` ones, and `unsettled` ones (state writing or doomed). `foreign`: live foreign files; those of a folder that is
-    not mounted are not checked, and the folder is a finding. `copies`: those of foreign files, which are checked in any case. `uploads`:
-    unfinished ones that have bytes in the storage."""
+    not mounted are not checked, and the folder is a finding. `copies`: those of foreign files, which are checked in any case, former ones
+    included. `uploads`: unfinished ones that have bytes in the storage."""
 
     objects: int = 0
     files: int = 0
