@@ -35,6 +35,7 @@ R = TypeVar("R")
 NameStep = Callable[..., str | None]
 
 WAIT_SECONDS = 30.0
+_UPLOADS = ("/api/uploads/", "/api/upload/")
 
 
 class StepObserver(Protocol):
@@ -76,14 +77,14 @@ def _synced(file: PendingFile, descriptor: int) -> str:
 
 
 def _upload_answered(cycle: AsgiRequestCycle, message: MutableMapping[str, Any]) -> str | None:
-    """`answer`: the response with the asset. `chunk answered`: that of another request of a resumable upload."""
-    if message["type"] != "http.response.start":
+    """`answer`: the response with the asset. `chunk answered`: that of another request of a resumable upload that brings bytes."""
+    if message["type"] != "http.response.start" or message["status"] not in (200, 201, 204):
         return None
-    request = cycle._scope["method"], cycle._scope["path"], message["status"]
-    if request == ("POST", "/api/assets", 201):
-        return "answer"
-    if request[0] == "PATCH" and request[1].startswith("/api/uploads/"):
-        return {200: "answer", 204: "chunk answered"}.get(request[2])
+    method, path = cycle._scope["method"], cycle._scope["path"]
+    if (method, path) == ("POST", "/api/assets"):
+        return "answer" if message["status"] == 201 else None
+    if (method, path) == ("POST", "/api/upload") or (method == "PATCH" and path.startswith(_UPLOADS)):
+        return "answer" if (b"content-type", b"application/json") in message["headers"] else "chunk answered"
     return None
 
 

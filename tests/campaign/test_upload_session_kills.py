@@ -1,6 +1,6 @@
 """A service is killed at every effect of resumable uploads on catalogue, storage and client, before it and after it, and at random moments.
 
-After each kill the client goes on where the service says. No byte that was acknowledged is sent again; in the end each file is whole, and
+The uploads speak tus, the newest version of the IETF draft and an older one. After each kill the client goes on where the service says. No byte that was acknowledged is sent again; in the end each file is whole, and
 nothing else is left.
 """
 
@@ -20,6 +20,7 @@ import pytest
 from tests.api.consistency import assert_consistent, differences, read_state
 from tests.campaign.resuming_client import ResumingClient
 from tests.campaign.steps import SERVER_STEPS, SESSION_STEPS, SharedPage
+from tests.campaign.upload_speakers import NEWEST_VERSION, OLDER_VERSIONS, IetfSpeaker, TusSpeaker, UploadSpeaker
 from tests.real.accounts import Account
 from tests.real.notes import Note
 from tests.real.service import Service
@@ -31,7 +32,7 @@ SIZES = {"local": 300_000, "s3": 8_600_000}
 ENDS = (1_000, 70_000, 200_000)
 """Where requests end: in the head, after it, again. The last one, on S3, fills a part of 8 MiB and sends another one."""
 KILLS_ANYWHERE = 10
-SOAK_KILLS_ANYWHERE = SOAK_KILLS_DRAWN = 100
+SOAK_KILLS_ANYWHERE = SOAK_KILLS_DRAWN = 200
 REACH_SECONDS = 30.0
 LIFE_SECONDS = 0.25
 """An undisturbed upload takes about so long."""
@@ -55,12 +56,16 @@ class Campaign:
     account: Account
     client: ResumingClient
     dice: random.Random
+    speakers: list[UploadSpeaker]
 
-    def kill_at(self, moment: KillMoment, *, is_upload_new: bool) -> list[str]:
-        """Kill the service at `moment`; `is_upload_new`: first complete the unfinished upload. Returns the step."""
+    def kill_at(self, moment: KillMoment, new_by: UploadSpeaker | None = None) -> list[str]:
+        """Kill the service at `moment`, during a new upload by `new_by` after the unfinished one is complete, or else during the unfinished
+        one. Returns the step."""
         self.start()
-        if is_upload_new:
-            self.client.complete()
+        if new_by is not None:
+            if self.client.current.location:
+                self.client.complete()
+            self.client.prepare(ENDS, new_by)
         self.page.aim(moment.step, moment.entry, after=moment.is_after)
 
         def wait() -> None:
@@ -71,15 +76,37 @@ class Campaign:
         assert moment.step in self.page.inside()
         return [moment.step]
 
+    def kill_at_every_effect(self) -> list[str]:
+        """Returns the steps."""
+        steps: list[str] = []
+        for is_after, speaker in zip((False, True), self.speakers, strict=False):
+            for step in self.steps:
+                is_first = step is self.steps[0]
+                steps += self.kill_at(KillMoment(step, 1, is_after), speaker if is_first else None)
+        return steps
+
+    def kill_at_every_entry(self) -> list[str]:
+        """Returns the steps."""
+        steps: list[str] = []
+        for speaker in {speaker.name: speaker for speaker in self.speakers}.values():
+            for step, entries in self.count_entries(speaker).items():
+                for entry in range(1, entries + 1):
+                    for is_after in (False, True):
+                        steps += self.kill_at(KillMoment(step, entry, is_after), speaker)
+        return steps
+
     def kill_anywhere(self) -> list[str]:
         """Returns the steps that the service was in."""
         self.start()
         self._work_and_kill(lambda: time.sleep(self.dice.uniform(0, LIFE_SECONDS)))
         return [step for step in self.page.inside() if step in self.steps] or [BETWEEN]
 
-    def count_entries(self) -> dict[str, int]:
+    def count_entries(self, speaker: UploadSpeaker) -> dict[str, int]:
         """How often one upload enters each step."""
         self.start()
+        if self.client.current.location:
+            self.client.complete()
+        self.client.prepare(ENDS, speaker)
         before = {step: self.page.count(step) for step in self.steps}
         self.client.complete()
         entries = {step: self.page.count(step) - before[step] for step in self.steps}
@@ -125,7 +152,20 @@ class Campaign:
         assert self.service.stack.leftovers() == []
         uploads = self.client.completed
         assert sum(upload.repeated for upload in uploads) == 0
-        return f"{len(uploads)} uploads, {sum(upload.sent for upload in uploads)} bytes sent, none of them acknowledged before"
+        protocols = Counter(upload.protocol for upload in uploads)
+        assert len(protocols) >= 2, protocols
+        shown = ", ".join(f"{count} by {protocol}" for protocol, count in protocols.items())
+        return (
+            f"uploads: {shown}, {sum(upload.sent for upload in uploads)} bytes sent, none of them acknowledged before"
+        )
+
+
+def choose_speakers(dice: random.Random) -> list[UploadSpeaker]:
+    """tus and the draft in turns."""
+    versions = [NEWEST_VERSION, dice.choice(OLDER_VERSIONS)]
+    dice.shuffle(versions)
+    speakers: list[UploadSpeaker] = [TusSpeaker(), IetfSpeaker(versions[0]), TusSpeaker(), IetfSpeaker(versions[1])]
+    return speakers[1:] + speakers[:1] if dice.random() < 0.5 else speakers
 
 
 @pytest.fixture
@@ -138,8 +178,11 @@ def campaign(stack: Engine, stacks: Stacks, tmp_path: Path, seed: int) -> Iterat
         program=("-m", "tests.campaign.dying_server", "serve", "--no-worker"),
     )
     account = service.people.add()
-    client = ResumingClient(service, account, SIZES[stack], dice)
-    yield Campaign(service, SharedPage(page, SERVER_STEPS[stack]), SESSION_STEPS[stack], account, client, dice)
+    speakers = choose_speakers(dice)
+    client = ResumingClient(service, account, SIZES[stack], dice, speakers)
+    yield Campaign(
+        service, SharedPage(page, SERVER_STEPS[stack]), SESSION_STEPS[stack], account, client, dice, speakers
+    )
     service.kill()
     service.people.close()
 
@@ -147,16 +190,11 @@ def campaign(stack: Engine, stacks: Stacks, tmp_path: Path, seed: int) -> Iterat
 def test_uploads_survive_kills_at_every_effect_and_at_random_moments(
     campaign: Campaign, stack: Engine, soak: bool, seed: int, note: Note
 ) -> None:
-    """In the short run one upload is killed the first time that it comes to each effect; in the long run one upload for each time, and
-    then uploads whose requests end anywhere."""
+    """In the short run one upload is killed before each effect, and one by another protocol after each, the first time that it comes to the
+    effect; in the long run, by each protocol, one upload for each time, and then uploads whose requests end anywhere."""
     hit: Counter[str] = Counter()
     dice, client = campaign.dice, campaign.client
-    client.prepare(ENDS)
-    entries = campaign.count_entries() if soak else dict.fromkeys(campaign.steps, 1)
-    for step in campaign.steps:
-        for entry in range(1, entries[step] + 1):
-            for is_after in (False, True):
-                hit.update(campaign.kill_at(KillMoment(step, entry, is_after), is_upload_new=soak))
+    hit.update(campaign.kill_at_every_entry() if soak else campaign.kill_at_every_effect())
 
     drawn = [dice.choice(campaign.steps) for _ in range(SOAK_KILLS_DRAWN if soak else 0)]
     anywhere = [None] * (SOAK_KILLS_ANYWHERE if soak else KILLS_ANYWHERE)
@@ -167,7 +205,7 @@ def test_uploads_survive_kills_at_every_effect_and_at_random_moments(
             hit.update(campaign.kill_anywhere())
         else:
             moment = KillMoment(step, dice.randrange(1, 4), dice.random() < 0.5)
-            hit.update(campaign.kill_at(moment, is_upload_new=False))
+            hit.update(campaign.kill_at(moment))
 
     shown = ", ".join(f"{step} {hit[step]}" for step in (*campaign.steps, BETWEEN))
     note(f"kills of uploads on {stack}: {shown} (seed {seed}); {campaign.check()}")

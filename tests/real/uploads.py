@@ -7,7 +7,7 @@ import json
 import random
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -122,7 +122,11 @@ class UploadConnection:
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(patience)
-        self._socket.connect(("127.0.0.1", port))
+        try:
+            self._socket.connect(("127.0.0.1", port))
+        except BaseException:
+            self._socket.close()
+            raise
         self._received = b""
 
     def __enter__(self) -> Self:
@@ -174,9 +178,13 @@ class UploadConnection:
         pairs = (line.partition(":") for line in lines)
         return int(status.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
-    def answer(self) -> UploadAnswer:
-        """Receive the next answer with its body, which needs a `Content-Length`."""
+    def answer(self, on_interim: Callable[[dict[str, str]], None] | None = None) -> UploadAnswer:
+        """Receive the next answer with its body, which needs a `Content-Length`. `on_interim` is called with the headers of each interim
+        response before it; without it, an interim response is the answer."""
         status, headers = self.head()
+        while on_interim is not None and status < 200:
+            on_interim(headers)
+            status, headers = self.head()
         length = int(headers.get("content-length", "0"))
         body = bytearray(self._received[:length])
         self._received = self._received[length:]
