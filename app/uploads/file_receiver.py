@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Protocol
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
@@ -15,7 +16,7 @@ from app.storage.digests import UpdateDigest
 
 BUFFER_BYTES = MAX_CHUNK_BYTES
 """Bytes that are hashed and written at a time. There are two buffers: one is filled while the other is stored."""
-MAX_SPARE_BUFFERS = 8
+SPARE_BUFFERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,23 @@ async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], 
 
 
 class BufferPool:
-    """Keeps the buffers of ended requests for the next ones: a resumable upload is many requests, and new buffers cost page faults."""
+    """Keeps the buffers of ended requests for the next ones: a resumable upload is many requests, and new buffers cost page faults. Keeps as
+    many as are in use, and at least `SPARE_BUFFERS`."""
 
     def __init__(self) -> None:
         self._spare: list[_Buffer] = []
+        self._used = 0
 
     def take(self) -> _Buffer:
+        self._used += 1
         return self._spare.pop() if self._spare else _Buffer()
 
     def give_back(self, *buffers: _Buffer) -> None:
         for buffer in buffers:
-            if len(self._spare) < MAX_SPARE_BUFFERS:
-                buffer.clear()
-                self._spare.append(buffer)
+            buffer.clear()
+            self._spare.append(buffer)
+        self._used -= len(buffers)
+        del self._spare[max(SPARE_BUFFERS, self._used) :]
 
 
 class PipelinedWriter:
@@ -147,7 +152,8 @@ class _Buffer:
     """A reused buffer: the page faults of a new one each time would cost more than copying its bytes."""
 
     def __init__(self) -> None:
-        self._view = memoryview(bytearray(BUFFER_BYTES))
+        # Not from the heap, where smaller objects between freed buffers would keep their memory from being used again.
+        self._view = memoryview(mmap(-1, BUFFER_BYTES, MAP_PRIVATE | MAP_ANONYMOUS))
         self._used = 0
 
     def fill(self, chunk: memoryview) -> memoryview:

@@ -73,7 +73,11 @@ class SessionAppend:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         """Forgets what was written since the last checkpoint."""
-        return await self._stack.__aexit__(kind, error, traceback)
+        try:
+            return await self._stack.__aexit__(kind, error, traceback)
+        finally:
+            # The pipeline refers to this object: its buffers would be freed only when the garbage collector finds the cycle.
+            self._pipeline = self._appender = None
 
     async def write(self, chunk: memoryview) -> None:
         self.offset += len(chunk)
