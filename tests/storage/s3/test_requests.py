@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app import __version__
 from app.storage.errors import StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.s3 import S3Backend, open_s3
@@ -46,6 +47,12 @@ def _creating_requests(proxy: Proxy) -> dict[str, Recorded]:
         "multipart": proxy.of("POST", uploads="")[0],
         "copy": next(request for request in puts if COPY_SOURCE in request.headers),
     }
+
+
+async def test_requests_name_the_program(open_backend: OpenBackend, proxy: Proxy) -> None:
+    await write(await open_backend(endpoint=proxy.endpoint), "small", b"x")
+    [agent] = {request.headers["user-agent"] for request in proxy.of("PUT")}
+    assert agent.startswith(f"mediavault/{__version__} ")
 
 
 @pytest.mark.parametrize(

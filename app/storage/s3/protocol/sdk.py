@@ -29,6 +29,7 @@ from botocore.handlers import add_expect_header
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
+from app import __version__
 from app.config import S3Checksums, Settings, read_secret_files
 from app.storage.errors import StoragePermission, StorageUnavailable
 from app.storage.s3.protocol.capabilities import CHECKSUM_FEATURES, S3Feature
@@ -153,6 +154,7 @@ def _sdk_configuration(settings: Settings) -> AioConfig:
         }
     return AioConfig(
         signature_version="s3v4",
+        user_agent=f"mediavault/{__version__}",  # the SDK builds its own one, of twelve parts, anew for each request, twice
         connect_timeout=min(_CONNECT_SECONDS, settings.s3_deadline),
         read_timeout=_READ_TIMEOUT_SECONDS,
         max_pool_connections=settings.s3_connections,
