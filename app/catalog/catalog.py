@@ -23,6 +23,7 @@ from app.catalog.assets.derivatives import DerivativeRepository
 from app.catalog.assets.duplicate_uploads import DuplicateUploadRepository
 from app.catalog.assets.folded_name_backfill import FoldedNameBackfill
 from app.catalog.assets.motion_photo_videos import MotionVideoRepository
+from app.catalog.assets.name_index import NameIndexRepository
 from app.catalog.assets.rendition_lookup import RenditionRepository
 from app.catalog.backup.dump import CatalogRestore, CatalogSnapshot, open_restore, open_snapshot
 from app.catalog.browsing.client_metadata import ClientMetadataRepository
@@ -85,6 +86,7 @@ class Catalog:
         self.timeline = TimelineRepository(database)
         self.folders = FolderRepository(database)
         self.folded_names = FoldedNameBackfill(database)
+        self.name_index = NameIndexRepository(database)
         self.derivatives = DerivativeRepository(database)
         self.content_types = ContentTypeRepository(database)
         self.duplicate_uploads = DuplicateUploadRepository(database)

@@ -99,6 +99,23 @@ async def test_no_hot_route_reads_a_table_whole(database: Database, stacks: Stac
     assert found == [], "\n".join(found)
 
 
+async def test_names_are_found_by_their_index(database: Database, stacks: Stacks, tmp_path: Path) -> None:
+    part = name_of(77)[1:-1].lower()
+    index = {"sqlite": "asset_name_index VIRTUAL TABLE", "postgresql": "ix_asset_folded_name_trigram"}[database]
+    async with running(stacks, database, tmp_path) as (catalog, client):
+        for path, body in (("metadata", {}), ("metadata", {"page": 2}), ("random", {"size": 10}), ("statistics", {})):
+            with record_statements() as sent:
+                answer = await client.post(f"/api/search/{path}", json={"originalFileName": part, **body})
+            assert answer.status_code == 200, answer.text
+            found = [each for each in sent if "LIKE" in each.text]
+            assert found
+            async with catalog.engine.connect() as connection:
+                await prefer_indexes(connection)
+                plans = [str(await explain(connection, each)) for each in found]
+                assert all(index in plan for plan in plans), plans
+                assert not [problem for each in found for problem in await find_whole_reads(connection, each)]
+
+
 async def test_a_table_that_is_read_whole_is_found(database: Database, stacks: Stacks, tmp_path: Path) -> None:
     async with running(stacks, database, tmp_path, assets=10) as (catalog, _), catalog.engine.connect() as connection:
         await prefer_indexes(connection)
@@ -182,6 +199,7 @@ async def do_periodic_work(catalog: Catalog) -> None:
     await catalog.tasks.recover_lapsed(datetime.now(UTC))
     await catalog.kept_counts.fold()
     await catalog.folded_names.fill_missing()
+    await catalog.name_index.update()
     await catalog.files.claim_sweepable(datetime.now(UTC), 100)
     await catalog.assets.purge_trash(datetime.now(UTC) - timedelta(days=30))
 

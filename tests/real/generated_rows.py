@@ -77,6 +77,7 @@ async def insert_assets(catalog: Catalog, owner_id: UUID, count: int, *, media: 
                 async with _without_triggers(connection):
                     await _insert_batch(connection, owner_id, media, begin, last, _SQLITE)
     await catalog.kept_counts.correct()
+    await catalog.name_index.update()
     async with catalog.engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text("SET statement_timeout = 0" if is_postgresql else "SELECT 1"))

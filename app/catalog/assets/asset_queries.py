@@ -16,22 +16,24 @@ from sqlalchemy import (
     Row,
     Select,
     String,
+    Subquery,
     Tuple,
     Uuid,
+    bindparam,
     cast,
     exists,
-    func,
     literal,
     or_,
     select,
     tuple_,
 )
 
+from app.catalog.assets.name_index import join_candidates
 from app.catalog.database.text_functions import contains_folded
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_from_row
 from app.catalog.schema import tables
-from app.catalog.schema.column_types import UtcDateTime
+from app.catalog.schema.column_types import Text, UtcDateTime
 from app.catalog.schema.records import Asset, AssetFilters, FileKind, SortKey, Visibility
 from app.unicode_folding import fold_case
 
@@ -101,16 +103,20 @@ def _position_tuple(moment: datetime, asset_id: UUID) -> Tuple[Any]:
     return tuple_(literal(moment, UtcDateTime), literal(asset_id, Uuid))
 
 
-def select_matching(owner_id: UUID, filters: AssetFilters, *columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    """These columns of the owner's matching assets. Joined with their originals only where the filters or their order need these."""
-    statement = select(*columns).select_from(_asset).where(_asset.c.owner_id == owner_id, *where_filters(filters))
+def select_matching(
+    owner_id: UUID, filters: AssetFilters, *columns: ColumnElement[Any], candidates: Subquery | None = None
+) -> Select[*tuple[Any, ...]]:
+    """These columns of the owner's matching assets. Joined with their originals only where the filters or their order need these.
+    `candidates`: see `app.catalog.assets.name_index.find_candidates`."""
+    source = _asset if candidates is None else join_candidates(candidates)
+    statement = select(*columns).select_from(source).where(_asset.c.owner_id == owner_id, *_where_filters(filters))
     of_file = (filters.path_contains, filters.min_file_size, filters.max_file_size)
     if filters.order_by is SortKey.FILE_SIZE or any(value is not None for value in of_file):
         statement = statement.join(_file, _asset.c.file_id == _file.c.id)
     return statement
 
 
-def where_filters(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
+def _where_filters(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
     """The conditions of a search, to be combined with AND."""
     where: list[ColumnElement[bool]] = [_asset.c.visibility.in_(sorted(filters.visibilities))]
     if filters.ids is not None:
@@ -149,15 +155,23 @@ def _has_derivative(kind: FileKind, path: str | None = None) -> ColumnElement[bo
 def _where_contains(filters: AssetFilters) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if filters.name_contains is not None:
-        by_folded_name = _asset.c.folded_name.contains(fold_case(filters.name_contains), autoescape=True)
+        by_folded_name = _contains_literally(_asset.c.folded_name, fold_case(filters.name_contains))
         # Assets inserted by an older version have no folded name until `FoldedNameBackfill.fill_missing` has run.
         by_name = contains_folded(_asset.c.original_file_name, filters.name_contains)
-        where.append(func.coalesce(by_folded_name, by_name))
+        where.append(or_(by_folded_name, _asset.c.folded_name.is_(None) & by_name))
     if filters.path_contains is not None:
         where.append(contains_folded(_file.c.path, filters.path_contains))
     if filters.description_contains is not None:
         where.append(contains_folded(_exif_text("description"), filters.description_contains))
     return where
+
+
+def _contains_literally(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    """Whether `text` contains `part`, which is written into the statement. PostgreSQL prepares a statement that is repeated, and then plans it
+    once for all parameters: it would read the assets in order for a rare name, too."""
+    escaped = part.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    pattern = bindparam(None, f"%{escaped}%", Text, literal_execute=True)
+    return text.like(pattern, escape="/")
 
 
 def _where_exif_equals(filters: AssetFilters) -> list[ColumnElement[bool]]:

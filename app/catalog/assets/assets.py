@@ -30,6 +30,7 @@ from app.catalog.assets.asset_queries import (
 from app.catalog.assets.asset_removal import remove_assets
 from app.catalog.assets.date_edits import DateEdit, compute_dates
 from app.catalog.assets.exif_edits import merge_edits
+from app.catalog.assets.name_index import find_candidates
 from app.catalog.assets.ownership import check_owned
 from app.catalog.database.engine import Database, now
 from app.catalog.database.prepared_statements import prepare
@@ -247,11 +248,12 @@ class AssetRepository:
         """Page `page` (from 1) of the matching assets, and the number of the next page, if there is one."""
         direction = (lambda c: c.asc()) if filters.ascending else (lambda c: c.desc())
         order = [direction(column) for column in (choose_sort_column(filters), _asset.c.id)]
-        # Ids first, which the pages before are skipped by, then the rows of the page.
-        matching = select_matching(owner_id, filters, _asset.c.id).order_by(*order)
-        chosen = matching.limit(size + 1).offset((page - 1) * size)
-        statement = select_assets_with_files().where(_asset.c.id.in_(chosen)).order_by(*order)
         async with self._database.read() as connection:
+            candidates = await find_candidates(connection, filters)
+            # Ids first, which the pages before are skipped by, then the rows of the page.
+            matching = select_matching(owner_id, filters, _asset.c.id, candidates=candidates).order_by(*order)
+            chosen = matching.limit(size + 1).offset((page - 1) * size)
+            statement = select_assets_with_files().where(_asset.c.id.in_(chosen)).order_by(*order)
             found = [asset_from_row(row) for row in await connection.execute(statement)]
         return found[:size], page + 1 if len(found) > size else None
 

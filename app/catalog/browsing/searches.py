@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func
 
-from app.catalog.assets.asset_queries import asset_from_row, select_assets_with_files, select_matching, where_filters
+from app.catalog.assets.asset_queries import asset_from_row, select_assets_with_files, select_matching
+from app.catalog.assets.name_index import find_candidates
 from app.catalog.database.engine import Database
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, AssetFilters
@@ -21,19 +22,22 @@ class SearchRepository:
 
     async def count(self, owner_id: UUID, filters: AssetFilters) -> int:
         """How many of the owner's assets match."""
-        counted = select_matching(owner_id, filters, func.count())
         async with self._database.read() as connection:
+            candidates = await find_candidates(connection, filters)
+            counted = select_matching(owner_id, filters, func.count(), candidates=candidates)
             return (await connection.execute(counted)).scalar_one()
 
     async def choose(self, owner_id: UUID, filters: AssetFilters, size: int) -> list[Asset]:
         """At most `size` of the owner's matching assets, in random order. Those whose ids follow a random id, as in Immich:
         ids are random, and sorting all assets by a random number would read them all."""
-        matching = select_assets_with_files().where(_asset.c.owner_id == owner_id, *where_filters(filters))
         start = uuid4()
         chosen: list[Asset] = []
         async with self._database.read() as connection:
+            candidates = await find_candidates(connection, filters)
+            matching = select_matching(owner_id, filters, _asset.c.id, candidates=candidates).order_by(_asset.c.id)
             for part in (_asset.c.id >= start, _asset.c.id < start):
-                page = matching.where(part).order_by(_asset.c.id).limit(size - len(chosen))
+                ids = matching.where(part).limit(size - len(chosen))
+                page = select_assets_with_files().where(_asset.c.id.in_(ids)).order_by(_asset.c.id)
                 chosen += [asset_from_row(row) for row in await connection.execute(page)]
                 if len(chosen) == size:
                     break

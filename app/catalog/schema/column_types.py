@@ -12,6 +12,11 @@ from sqlalchemy.types import TypeDecorator
 _UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
 
 
+def replace_unstorable(text: str) -> str:
+    """`text` as `Text` stores it."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Takes aware datetimes and returns aware UTC datetimes, to the microsecond. SQLite stores no zone, and PostgreSQL
     answers in the session's zone."""
@@ -39,9 +44,7 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        return _UNSTORABLE.sub("\ufffd", value)
+        return None if value is None else replace_unstorable(value)
 
 
 class StrEnumType(TypeDecorator[StrEnum]):
