@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 
@@ -11,6 +13,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.api.http.protocol import HttpProtocol
+from app.delivery.disconnects import DISCONNECT_SOURCE
 from tests.api.echo_server import run_server
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
@@ -193,3 +196,20 @@ def _assert_problem(status: int, headers: dict[str, str], body: bytes) -> None:
     assert headers["content-type"] == "application/problem+json"
     assert problem["status"] == problem["statusCode"] == status
     assert headers["x-correlation-id"] == problem["correlationId"]
+
+
+async def test_an_answered_request_is_freed_without_the_garbage_collector() -> None:
+    cycles: list[weakref.ref[object]] = []
+
+    async def note_cycle(scope: Scope, receive: Receive, send: Send) -> None:
+        cycles.append(weakref.ref(scope["extensions"][DISCONNECT_SOURCE]))
+        await greet(scope, receive, send)
+
+    gc.disable()
+    try:
+        async with run_server(note_cycle) as port, await RawConnection.open("127.0.0.1", port) as connection:
+            for _ in range(3):
+                await connection.request("GET", "/")
+            assert [cycle() is None for cycle in cycles] == [True, True, False], "the connection keeps the last one"
+    finally:
+        gc.enable()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import time
+import weakref
 
 import pytest
 
@@ -199,3 +201,17 @@ async def test_a_trickle_counts_as_stuck(open_backend: OpenBackend, proxy: Proxy
         await read(backend, "a")
     assert caught.type is StorageUnavailable
     assert time.monotonic() - started < 10
+
+
+async def test_an_ended_read_is_freed_without_the_garbage_collector(open_backend: OpenBackend) -> None:
+    backend = await open_backend()
+    await write(backend, "a", DATA)
+    gc.disable()
+    try:
+        async with backend.read_stream(Key("a"), ByteRange(0, 9)) as stream:
+            (reading,) = map(weakref.ref, backend.reader.open_reads)
+            assert [chunk async for chunk in stream.chunks] == [DATA[:10]]
+        del stream
+        assert reading() is None
+    finally:
+        gc.enable()

@@ -102,6 +102,13 @@ class UvicornRequestCycle(RequestResponseCycle):
         if self.on_disconnect is not None:
             self.on_disconnect()
 
+    async def run_asgi(self, app: Any) -> None:
+        try:
+            await super().run_asgi(app)
+        finally:
+            # They refer to this object: without the cycle, request and response are freed without the garbage collector.
+            self.scope["extensions"] = {}  # pyright: ignore[reportGeneralTypeIssues]
+
     async def receive(self) -> Any:
         """Bytes that arrived before the client disconnected come before the disconnect: a resumable upload keeps them."""
         if self.disconnected and self.body and not self.response_complete:

@@ -50,6 +50,7 @@ class ReadConnection:
         """Idempotent."""
         if self._is_held:
             self._is_held = False
+            self.on_revoked = None  # it refers to the read, which refers to this object
             self._connections.on_released(self)
 
 
