@@ -37,13 +37,25 @@ async def trash_vanished(catalog: Catalog, reader: SourceReader, *, accept: bool
 
 
 async def trash_deleted(catalog: Catalog, reader: SourceReader, since: datetime, *, accept: bool = False) -> int:
-    """As `trash_vanished`, of those that Immich has deleted at `since` or later. Where these are more than `FEW`, all are compared."""
+    """As `trash_vanished`, of those that Immich has deleted at `since` or later. Where these are more than `FEW`, or a user or a library is
+    gone, whose assets Immich does not record, all are compared."""
+    if await _is_owner_gone(catalog, reader):
+        return await trash_vanished(catalog, reader, accept=accept)
     gone: list[UUID] = []
     async for page in reader.iterate_deleted_ids(since):
         gone += await catalog.vanished_assets.list_shown(page)
         if len(gone) > FEW:
             return await trash_vanished(catalog, reader, accept=accept)
     return await catalog.vanished_assets.trash(gone) if gone else 0
+
+
+async def _is_owner_gone(catalog: Catalog, reader: SourceReader) -> bool:
+    """Whether assets are shown whose user or library has no row any more: the database has deleted theirs with it."""
+    users = await catalog.imported_accounts.list_user_ids() - {user.id for user in await reader.list_users()}
+    libraries = await catalog.imported_libraries.list_ids() - {each.id for each in await reader.list_libraries()}
+    if not users and not libraries:
+        return False
+    return await catalog.vanished_assets.has_shown_of(users, libraries)
 
 
 async def _compare(catalog: Catalog, reader: SourceReader) -> AsyncIterator[tuple[list[UUID], list[UUID]]]:

@@ -12,6 +12,9 @@ class Generation(StrEnum):
 
 
 _COMMON = """
+CREATE FUNCTION immich_uuid_v7() RETURNS uuid AS $$
+    SELECT (lpad(to_hex(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
+        || substr(gen_random_uuid()::text, 16, 3) || replace(substr(gen_random_uuid()::text, 20), '-', ''))::uuid $$ LANGUAGE sql VOLATILE;
 CREATE TYPE asset_visibility_enum AS ENUM ('archive', 'timeline', 'hidden', 'locked');
 CREATE TYPE assets_status_enum AS ENUM ('active', 'trashed', 'deleted');
 CREATE TABLE "user" (
@@ -20,7 +23,7 @@ CREATE TABLE "user" (
     NOT NULL DEFAULT 0, "profileImagePath" varchar NOT NULL DEFAULT '', "profileChangedAt" timestamptz NOT NULL DEFAULT now(),
     "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now(), "deletedAt" timestamptz,
     status varchar NOT NULL DEFAULT 'active', "oauthId" varchar NOT NULL DEFAULT '', "shouldChangePassword" boolean NOT NULL
-    DEFAULT true, "avatarColor" varchar, "updateId" uuid NOT NULL DEFAULT gen_random_uuid());
+    DEFAULT true, "avatarColor" varchar, "updateId" uuid NOT NULL DEFAULT immich_uuid_v7());
 CREATE TABLE api_key (
     id uuid PRIMARY KEY, name varchar NOT NULL, key {key} NOT NULL, "userId" uuid NOT NULL REFERENCES "user" ON DELETE CASCADE,
     permissions varchar[] NOT NULL, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now());
@@ -39,7 +42,7 @@ CREATE TABLE asset (
     NOT NULL DEFAULT false, "libraryId" uuid REFERENCES library ON DELETE CASCADE, "deletedAt" timestamptz, status
     assets_status_enum NOT NULL DEFAULT 'active', visibility asset_visibility_enum NOT NULL DEFAULT 'timeline', "stackId" uuid,
     "duplicateId" uuid, width integer, height integer, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT
-    NULL DEFAULT now(), "updateId" uuid NOT NULL DEFAULT gen_random_uuid(), {asset});
+    NULL DEFAULT now(), "updateId" uuid NOT NULL DEFAULT immich_uuid_v7(), {asset});
 CREATE INDEX ON asset ("ownerId", checksum);
 CREATE INDEX ON asset ("originalPath");
 CREATE TABLE asset_audit (
@@ -52,7 +55,7 @@ CREATE TRIGGER asset_delete_audit AFTER DELETE ON asset REFERENCING OLD TABLE AS
 CREATE TABLE asset_file (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(), "assetId" uuid NOT NULL REFERENCES asset ON DELETE CASCADE, type varchar NOT
     NULL, path varchar NOT NULL, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now(),
-    "updateId" uuid NOT NULL DEFAULT gen_random_uuid() {asset_file});
+    "updateId" uuid NOT NULL DEFAULT immich_uuid_v7() {asset_file});
 CREATE INDEX ON asset_file ("assetId");
 CREATE TABLE asset_exif (
     "assetId" uuid PRIMARY KEY REFERENCES asset ON DELETE CASCADE, make varchar, model varchar, "exifImageWidth" integer,
@@ -60,12 +63,12 @@ CREATE TABLE asset_exif (
     timestamptz, "lensModel" varchar, "fNumber" double precision, "focalLength" double precision, iso integer, latitude double
     precision, longitude double precision, city varchar, state varchar, country varchar, description text NOT NULL DEFAULT '', fps
     double precision, "exposureTime" varchar, "timeZone" varchar, "projectionType" varchar, rating integer, colorspace varchar,
-    "bitsPerSample" integer, "updatedAt" timestamptz NOT NULL DEFAULT now(), "updateId" uuid NOT NULL DEFAULT gen_random_uuid());
+    "bitsPerSample" integer, "updatedAt" timestamptz NOT NULL DEFAULT now(), "updateId" uuid NOT NULL DEFAULT immich_uuid_v7());
 CREATE TABLE person (
     id uuid PRIMARY KEY, "ownerId" uuid NOT NULL REFERENCES "user" ON DELETE CASCADE, name varchar NOT NULL DEFAULT '',
     "thumbnailPath" varchar NOT NULL DEFAULT '', "isHidden" boolean NOT NULL DEFAULT false, "isFavorite" boolean NOT NULL DEFAULT
     false, "birthDate" date, "createdAt" timestamptz NOT NULL DEFAULT now(), "updatedAt" timestamptz NOT NULL DEFAULT now(), "updateId"
-    uuid NOT NULL DEFAULT gen_random_uuid());
+    uuid NOT NULL DEFAULT immich_uuid_v7());
 CREATE TABLE album (id uuid PRIMARY KEY, "albumName" varchar);
 CREATE TABLE tag (id uuid PRIMARY KEY, value varchar);
 CREATE TABLE shared_link (id uuid PRIMARY KEY, key bytea);
@@ -78,7 +81,11 @@ CREATE TABLE move_history (
 CREATE TABLE system_metadata (key varchar PRIMARY KEY, value jsonb NOT NULL);
 CREATE TABLE version_history (id uuid PRIMARY KEY, version varchar NOT NULL, "createdAt" timestamptz NOT NULL DEFAULT now());
 CREATE FUNCTION touch() RETURNS trigger AS $$ BEGIN
-    NEW."updatedAt" := clock_timestamp(); NEW."updateId" := gen_random_uuid(); RETURN NEW; END $$ LANGUAGE plpgsql;
+    NEW."updatedAt" := clock_timestamp(); NEW."updateId" := immich_uuid_v7(); RETURN NEW; END $$ LANGUAGE plpgsql;
+CREATE INDEX ON asset ("updateId");
+CREATE INDEX ON asset_file ("updateId");
+CREATE INDEX ON asset_exif ("updateId");
+CREATE INDEX ON person ("updateId");
 CREATE TRIGGER touch BEFORE UPDATE ON asset FOR EACH ROW EXECUTE FUNCTION touch();
 CREATE TRIGGER touch BEFORE UPDATE ON asset_file FOR EACH ROW EXECUTE FUNCTION touch();
 CREATE TRIGGER touch BEFORE UPDATE ON asset_exif FOR EACH ROW EXECUTE FUNCTION touch();

@@ -242,6 +242,58 @@ def test_a_deleted_user_is_locked_out_until_restored(followed: Takeover) -> None
     assert_agreement(followed)
 
 
+NO_TRIGGERS = "SET session_replication_role = replica;"
+
+
+@pytest.mark.parametrize(
+    ("others", "written"),
+    [
+        ("'00dc6acf-ac00-7000-8000-000000000000'", '"updateId" = immich_uuid_v7()'),
+        ("gen_random_uuid()", '"updatedAt" = now()'),
+    ],
+    ids=["by updateId", "by updatedAt where updateId is random"],
+)
+def test_nothing_is_read_but_what_was_written(followed: Takeover, others: str, written: str) -> None:
+    """All other rows were written in 2000."""
+    installation = followed.installation
+    for table in ("asset", "asset_file", "asset_exif"):
+        statement = f"{NO_TRIGGERS} UPDATE {table} SET \"updatedAt\" = '2000-01-01'"
+        installation.execute(f'{statement}, "updateId" = {others}')
+    followed.report(*ALL)
+    asset_id = next(each for each in installation.plain if followed.owner_of(each) == "ada")
+    change = f'{NO_TRIGGERS} UPDATE asset SET "isFavorite" = NOT "isFavorite", {written} WHERE id = \'{asset_id}\''
+    installation.execute(change)
+
+    report = followed.report(*ONCE)
+
+    assert (report["new"], report["changed"], report["unchanged"], report["skipped"]) == (0, 1, 0, 0)
+    for table in ("asset", "asset_file", "asset_exif"):
+        installation.execute(f'{NO_TRIGGERS} UPDATE {table} SET "updateId" = immich_uuid_v7()')
+    assert_agreement(followed)
+
+
+@pytest.mark.parametrize("gone", ["user", "library"])
+def test_assets_go_to_the_trash_with_their_user_or_library(make_takeover: MakeTakeover, gone: str) -> None:
+    """The database deletes the rows of the assets, and Immich records none of them."""
+    takeover = make_takeover("v3-s3", assets=40)
+    takeover.report("import")
+    installation = takeover.installation
+    gone_id = installation.users["ben"] if gone == "user" else installation.library
+    column = "ownerId" if gone == "user" else "libraryId"
+    lost = {row[0] for row in installation.execute(f'SELECT id FROM asset WHERE "{column}" = %s', [gone_id])}
+    shown = {asset.id for asset in read_assets(takeover).values() if asset.id in lost and asset.deleted_at is None}
+    assert shown
+    installation.execute(f'DELETE FROM "{gone}" WHERE id = %s', [gone_id])
+    installation.plain[:] = [each for each in installation.plain if each not in lost]
+
+    assert takeover.report(*ONCE)["trashed"] == len(shown)
+
+    assert takeover.report(*ONCE)["trashed"] == 0
+    assert takeover.report(*ALL)["trashed"] == 0
+    assert_agreement(takeover)
+    assert {asset.id for asset in read_assets(takeover).values() if asset.deleted_at is None} & lost == set()
+
+
 def test_another_database_empties_nothing(followed: Takeover) -> None:
     installation = followed.installation
     with_rows = installation.execute("SELECT count(*) FROM asset")[0][0]

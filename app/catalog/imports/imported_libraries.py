@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from sqlalchemy import insert, select, update
 
@@ -17,6 +18,11 @@ _library = tables.library
 class ImportedLibraryRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def list_ids(self) -> set[UUID]:
+        """The libraries that were taken over."""
+        async with self._database.read() as connection:
+            return set((await connection.execute(select(_library.c.id).where(_library.c.is_foreign))).scalars())
 
     async def apply(self, libraries: Sequence[ImportedLibrary]) -> None:
         """Insert and update libraries, which this service does not scan."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, or_, select, update
@@ -40,6 +40,13 @@ class VanishedAssetRepository:
                 )
                 shown += (await connection.execute(there)).scalars()
         return shown
+
+    async def has_shown_of(self, owners: Collection[UUID], libraries: Collection[UUID]) -> bool:
+        """Whether an asset of one of these users or libraries came from the source and is not in the trash."""
+        theirs = _asset.c.owner_id.in_(list(owners)) | _asset.c.library_id.in_(list(libraries))
+        shown = select(_asset.c.id).where(theirs, _asset.c.deleted_at.is_(None), _where_imported()).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(shown)).first() is not None
 
     async def trash(self, asset_ids: Iterable[UUID]) -> int:
         """Returns how many were not in the trash."""

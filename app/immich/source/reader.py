@@ -21,6 +21,7 @@ from app.immich.source.records import (
 )
 from app.immich.source.rows import Row, build_asset, build_key, build_library, build_person, build_session, build_user
 from app.immich.source.schema import NOT_TAKEN_OVER, SourceSchema, build_schema
+from app.immich.source.update_ids import build_least_id, is_timed_id
 
 PAGE_ROWS = 500
 _NIL = UUID(int=0)
@@ -91,7 +92,7 @@ class SourceReader:
         """`since`: only those that were written then or later, where Immich records that."""
         where, parameters = sql.SQL("TRUE"), list[Any]()
         if since is not None and self.schema.has("person", "updatedAt"):
-            where, parameters = sql.SQL('t."updatedAt" >= %s'), [since]
+            where, *parameters = await self._written_since("person", since)
         if self.schema.has("person", "ownerId"):
             async for rows in self._pages("person", self._columns("person"), where, parameters):
                 yield [build_person(row) for row in rows]
@@ -144,16 +145,27 @@ class SourceReader:
 
     async def iterate_changed_ids(self, since: datetime) -> AsyncIterator[list[UUID]]:
         """Ids of assets whose row, files or EXIF data were written at `since` or later, each id once, ascending."""
-        parts = [
-            sql.SQL('SELECT {} AS id FROM {} WHERE "updatedAt" >= %s').format(
-                sql.Identifier(column), sql.Identifier(table)
-            )
-            for table, column in (("asset", "id"), ("asset_file", "assetId"), ("asset_exif", "assetId"))
-            if self.schema.has(table, "updatedAt")
-        ]
+        parts: list[sql.Composable] = []
+        parameters: list[Any] = []
+        for table, column in (("asset", "id"), ("asset_file", "assetId"), ("asset_exif", "assetId")):
+            if self.schema.has(table, "updatedAt"):
+                where, parameter = await self._written_since(table, since)
+                selected = sql.SQL("SELECT {} AS id FROM {} AS t WHERE {}")
+                parts.append(selected.format(sql.Identifier("t", column), sql.Identifier(table), where))
+                parameters.append(parameter)
         query = sql.SQL("SELECT id FROM ({}) AS changed ORDER BY id").format(sql.SQL(" UNION ").join(parts))
-        async for page in self._stream_ids(query, [since] * len(parts)):
+        async for page in self._stream_ids(query, parameters):
             yield page
+
+    async def _written_since(self, table: str, since: datetime) -> tuple[sql.Composable, Any]:
+        """The condition for rows `t` that were written at `since` or later, and its parameter. By `updateId` where that grows with the time:
+        Immich has an index of it, and none of `updatedAt`."""
+        if self.schema.has(table, "updateId"):
+            newest = sql.SQL('SELECT "updateId" FROM {} ORDER BY "updateId" DESC LIMIT 1').format(sql.Identifier(table))
+            rows = await self._connection.fetch(newest)
+            if rows and is_timed_id(rows[0][0], await self.read_time()):
+                return sql.SQL('t."updateId" >= %s'), build_least_id(since)
+        return sql.SQL('t."updatedAt" >= %s'), since
 
     @property
     def records_deletions(self) -> bool:
@@ -162,7 +174,7 @@ class SourceReader:
 
     async def iterate_deleted_ids(self, since: datetime) -> AsyncIterator[list[UUID]]:
         """Ids of assets that were deleted at `since` or later, and have no row. Those that went with their user or library are not
-        among them."""
+        among them (see `app.immich.vanished`)."""
         gone = 'NOT EXISTS (SELECT FROM asset WHERE asset.id = "assetId")'
         query = f'SELECT DISTINCT "assetId" FROM asset_audit WHERE "deletedAt" >= %s AND {gone}'  # noqa: S608 - of constants
         async for page in self._stream_ids(sql.SQL(query), [since]):  # pyright: ignore[reportArgumentType]

@@ -35,15 +35,18 @@ _OPTIONAL = {
 _ON_REQUEST = {"session": "id userId token expiresAt deviceType createdAt"}
 """Tables that are read only where a setting says so: the role need not be allowed to."""
 
+_COMPARED: dict[str, str] = dict.fromkeys(("asset", "asset_file", "asset_exif", "person"), "updateId")
+"""Columns by which rows are chosen, where a database has them."""
+
 _IGNORED = {
     "user": "storageLabel status oauthId shouldChangePassword avatarColor pinCode clusterGroupId isOnboarded metadata updateId",
     "api_key": "updateId",
     "library": "refreshedAt updateId",
-    "asset": "stackId duplicateId originalThumbhash isEdited updateId",
+    "asset": "stackId duplicateId originalThumbhash isEdited",
     "asset_audit": "id ownerId",
-    "asset_file": "id createdAt isProgressive isTransparent updateId",
-    "asset_exif": "updateId colorspace bitsPerSample livePhotoCID autoStackId profileDescription lockedProperties tags",
-    "person": "isHidden isFavorite birthDate color faceAssetId updateId",
+    "asset_file": "id createdAt isProgressive isTransparent",
+    "asset_exif": "colorspace bitsPerSample livePhotoCID autoStackId profileDescription lockedProperties tags",
+    "person": "isHidden isFavorite birthDate color faceAssetId",
     "move_history": "id",
     "version_history": "id",
 }
@@ -109,6 +112,8 @@ def build_schema(found: Iterable[tuple[str, str]]) -> SourceSchema:
     unknown = [
         f"{table}.{name}"
         for table, names in _READ.items()
-        for name in sorted(columns.get(table, set()) - {*names, *_IGNORED.get(table, "").split()})
+        for name in sorted(
+            columns.get(table, set()) - {*names, *f"{_COMPARED.get(table, '')} {_IGNORED.get(table, '')}".split()}
+        )
     ]
     return SourceSchema({table: frozenset(names) for table, names in columns.items()}, tuple(missing), tuple(unknown))
