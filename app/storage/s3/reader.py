@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from html import unescape
+from typing import Protocol
 
 import aiohttp
 from yarl import URL
@@ -21,6 +22,8 @@ from app.storage.backend import ObjectStream, is_strong
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError, StorageUnavailable
 from app.storage.ranges import ByteRange
 from app.storage.s3.content_range import RangeContent, SizeUnknown, check_content_range
+from app.storage.s3.http.client import KEEP_ALIVE_SECONDS, HttpClient, RequestTarget
+from app.storage.s3.http.proxied import ProxiedClient
 from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
 from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused, translate_s3_error
@@ -28,7 +31,7 @@ from app.storage.s3.protocol.sdk import find_proxy, make_tls_context
 from app.storage.s3.protocol.signed_links import SignedLinks
 from app.storage.s3.protocol.signing import STALE_CREDENTIAL_CODES, ErrorResponse
 from app.storage.s3.reads.ahead import SMALLEST_REST, AheadBudget, ReadAhead
-from app.storage.s3.reads.chunks import ReadChunks, ReadResponse
+from app.storage.s3.reads.chunks import BodyResponse, ReadChunks, ReadResponse
 from app.storage.s3.reads.connections import ReadConnection, ReadConnections
 
 STALL_SECONDS = 10.0
@@ -36,11 +39,33 @@ _ATTEMPTS = 3
 _BACKOFF_SECONDS = 0.2
 _RECEIVE_BYTES = 256 * 1024
 _CONNECT_SECONDS = 10.0
-_KEEP_ALIVE_SECONDS = 12.0
 _ERROR_BYTES = 64 * 1024
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 _ERROR_MESSAGE = re.compile(rb"<Message>([^<]{1,4096})</Message>")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
+
+
+class GetResponse(BodyResponse, Protocol):
+    """The response to a GET, see `HttpResponse`."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def content_length(self) -> int | None: ...
+
+    async def read_all(self, limit: int) -> bytes: ...
+
+
+class HttpGetter(Protocol):
+    """Sends GETs: `HttpClient`, or `ProxiedClient` where the environment names a proxy."""
+
+    async def get(self, target: RequestTarget, headers: Mapping[str, str]) -> GetResponse: ...
+
+    async def aclose(self) -> None: ...
 
 
 class S3Reader:
@@ -49,12 +74,14 @@ class S3Reader:
     def __init__(
         self,
         client: S3Client,
+        http: HttpGetter,
         session: aiohttp.ClientSession,
         connections: ReadConnections,
         deadline: float,
         minimum_rate: int,
     ) -> None:
         self._client = client
+        self._http = http
         self._session = session
         self._links = SignedLinks(client)
         self.connections = connections
@@ -81,6 +108,7 @@ class S3Reader:
         return self._client.capabilities.has(S3Feature.RANGE)
 
     async def aclose(self) -> None:
+        await self._http.aclose()
         await self._session.close()
 
     def forget_link(self, key: str) -> None:
@@ -93,7 +121,7 @@ class S3Reader:
         reply = await self.send_get(key, byte_range, if_match)
         content = reply.content
         if content.served is None:
-            reply.response.release()
+            reply.response.close()
             reply.connection.release()
             yield ObjectStream(content.info, None, _no_chunks())
             return
@@ -148,9 +176,7 @@ class S3Reader:
             self.connections.refused_total += 1
         raise StorageUnavailable(key, BACKEND, f"no {missing} within {self.deadline:.0f} s")
 
-    async def _get_with_fallbacks(
-        self, key: str, byte_range: ByteRange | None, if_match: str | None
-    ) -> aiohttp.ClientResponse:
+    async def _get_with_fallbacks(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> GetResponse:
         """The successful response to a GET. Where a store refuses a range that is longer than the object, or `If-Match`, the GET is sent
         again without these."""
         conditional = if_match is not None and is_strong(if_match) and self._client.capabilities.has(S3Feature.IF_MATCH)
@@ -179,9 +205,7 @@ class S3Reader:
         self._client.capabilities.mark_missing(S3Feature.IF_MATCH, f"refused: {refusal.detail}")
         return response
 
-    async def _check_response(
-        self, key: str, response: aiohttp.ClientResponse, requested: ByteRange | None
-    ) -> RangeContent:
+    async def _check_response(self, key: str, response: GetResponse, requested: ByteRange | None) -> RangeContent:
         """Compares the headers of a 200 or 206 with the request. Never trusts that a range was honoured."""
         arguments = (key, response.status, response.headers, response.content_length, requested)
         try:
@@ -192,7 +216,7 @@ class S3Reader:
             self._client.capabilities.mark_missing(S3Feature.RANGE, "answered with more than was asked for")
         return content
 
-    async def _get_with_retries(self, key: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _get_with_retries(self, key: str, headers: dict[str, str]) -> GetResponse:
         attempt = 0
         renewed = False
         while True:
@@ -200,7 +224,7 @@ class S3Reader:
             link, fresh = await self._links.get(key)
             generation = self._client.signing.generation
             try:
-                response = await self._session.get(link, headers=headers, allow_redirects=False)
+                response = await self._http.get(link, headers)
                 if response.status in (200, 206):
                     return response
                 refusal = await _read_error_response(response)
@@ -227,7 +251,7 @@ class S3Reader:
             self.on_retry()
             await asyncio.sleep(_BACKOFF_SECONDS * attempt)
 
-    async def _to_storage_error(self, key: str, response: aiohttp.ClientResponse, code: str) -> StorageError:
+    async def _to_storage_error(self, key: str, response: GetResponse, code: str) -> StorageError:
         """The error for a response that is neither 200 nor 206."""
         if response.status == 416:
             return await self._range_error(key, response)
@@ -237,7 +261,7 @@ class S3Reader:
             return S3RequestRefused(key, BACKEND, f"get: unexpected status {response.status}")
         return translate_s3_error(key, "get", code, response.status)
 
-    async def _range_error(self, key: str, response: aiohttp.ClientResponse) -> StorageError:
+    async def _range_error(self, key: str, response: GetResponse) -> StorageError:
         match = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         size = int(match.group(1)) if match else (await self._client.head(key)).size
         return RangeNotSatisfiable(key, BACKEND, size)
@@ -246,33 +270,35 @@ class S3Reader:
 async def open_reader(client: S3Client, settings: Settings) -> S3Reader:
     """Makes the connection pool; opens no connection yet."""
     secure = settings.s3_endpoint is None or settings.s3_endpoint.startswith("https:")
+    tls = await asyncio.to_thread(make_tls_context) if secure else None
     connector = aiohttp.TCPConnector(
-        limit=settings.s3_connections,
-        ssl=await asyncio.to_thread(make_tls_context) if secure else True,
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        limit=settings.s3_connections, ssl=tls or True, keepalive_timeout=KEEP_ALIVE_SECONDS
     )
+    proxy = find_proxy(client.endpoint)
+    connect_seconds = min(_CONNECT_SECONDS, settings.s3_deadline)
     session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         read_bufsize=_RECEIVE_BYTES,
-        proxy=find_proxy(client.endpoint),
-        timeout=aiohttp.ClientTimeout(
-            total=None,
-            sock_connect=min(_CONNECT_SECONDS, settings.s3_deadline),
-            sock_read=settings.s3_deadline,
-        ),
+        proxy=proxy,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, sock_read=settings.s3_deadline),
     )
+    http: HttpGetter = ProxiedClient(session)
+    if proxy is None:
+        http = HttpClient(
+            tls, max_idle=settings.s3_connections, connect_seconds=connect_seconds, read_seconds=settings.s3_deadline
+        )
     connections = ReadConnections(settings.s3_connections)
-    return S3Reader(client, session, connections, settings.s3_deadline, settings.s3_minimum_rate)
+    return S3Reader(client, http, session, connections, settings.s3_deadline, settings.s3_minimum_rate)
 
 
-async def _read_error_response(response: aiohttp.ClientResponse) -> ErrorResponse:
+async def _read_error_response(response: GetResponse) -> ErrorResponse:
     """Reads and parses the body of an error; the connection stays usable."""
     try:
-        text = await response.content.read(_ERROR_BYTES)
+        text = await response.read_all(_ERROR_BYTES)
     finally:
-        response.release()
+        response.close()
     code, message = _ERROR_CODE.search(text), _ERROR_MESSAGE.search(text)
     return ErrorResponse(
         code=code.group(1).decode("ascii") if code else "",

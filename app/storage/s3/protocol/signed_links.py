@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from yarl import URL
-
+from app.storage.s3.http.client import RequestTarget
 from app.storage.s3.protocol.client import S3Client
 
 _LINK_SECONDS = 900
@@ -20,9 +19,9 @@ class SignedLinks:
 
     def __init__(self, client: S3Client) -> None:
         self._client = client
-        self._links: OrderedDict[str, tuple[URL, float, int]] = OrderedDict()
+        self._links: OrderedDict[str, tuple[RequestTarget, float, int]] = OrderedDict()
 
-    async def get(self, key: str) -> tuple[URL, bool]:
+    async def get(self, key: str) -> tuple[RequestTarget, bool]:
         """The link, and whether it was made by this call."""
         now = asyncio.get_running_loop().time()
         known = self._links.get(key)
@@ -30,8 +29,7 @@ class SignedLinks:
         if known and known[1] > now and known[2] == generation:
             self._links.move_to_end(key)
             return known[0], False
-        # Already percent-encoded, and signed so: it must reach the store unchanged.
-        link = URL(await self._client.presign_get(key, _LINK_SECONDS), encoded=True)
+        link = RequestTarget.parse(await self._client.presign_get(key, _LINK_SECONDS))
         self._links[key] = (link, now + _LINK_REUSE_SECONDS, generation)
         self._links.move_to_end(key)
         while len(self._links) > _MAX_LINKS:

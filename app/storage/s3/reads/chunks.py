@@ -39,12 +39,25 @@ class RangeReader(Protocol):
     async def send_get(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> ReadResponse: ...
 
 
+class BodyResponse(Protocol):
+    """The part of a response that a read needs, see `HttpResponse`."""
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    def on_complete(self, callback: Callable[[], None]) -> None: ...
+
+    async def read_chunk(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
 class ReadResponse:
     """A successful response whose body has not been read yet."""
 
     __slots__ = ("connection", "content", "response")
 
-    def __init__(self, content: RangeContent, response: aiohttp.ClientResponse, connection: ReadConnection) -> None:
+    def __init__(self, content: RangeContent, response: BodyResponse, connection: ReadConnection) -> None:
         self.content = content
         self.response = response
         self.connection = connection
@@ -60,7 +73,7 @@ class ReadChunks:
         self._surplus = response.content.has_surplus
         self._position = served.first
         self._end = self._response_end = served.first + served.length
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: BodyResponse | None = None
         self._page_bytes: int | None = None
         self._buffered = b""
         self._break_count = 0
@@ -76,11 +89,11 @@ class ReadChunks:
         if self._info.etag != UNVERSIONED_ETAG and self._reader.keeps_ranges:
             self._connection.on_revoked = self._on_revoked
         # What has arrived whole needs no connection any more, however slowly the client takes it.
-        response.response.content.on_eof(self._connection.release)
+        response.response.on_complete(self._connection.release)
 
     @property
     def is_connected(self) -> bool:
-        return self._response is not None and self._response.connection is not None
+        return self._response is not None and self._response.is_connected
 
     def __enter__(self) -> Self:
         self._reader.open_reads.add(self)
@@ -150,10 +163,8 @@ class ReadChunks:
     async def _response_bytes(self) -> bytes:
         response = self._response
         if response is None:
-            raise aiohttp.ClientConnectionError("given back")
-        # The pieces as received from the socket, 256 KiB each when the store is fast: joining them costs more than it saves.
-        chunk, _ = await response.content.readchunk()
-        return chunk
+            raise ConnectionError("given back")
+        return await response.read_chunk()
 
     async def _reconnect(self) -> None:
         """Send a GET for the bytes not yet yielded, of the same version of the object."""
