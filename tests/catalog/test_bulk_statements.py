@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.bulk_statements import insert_rows, is_any
+from app.catalog.database.bulk_statements import fetch_any, insert_rows
 from app.catalog.errors import CatalogError, ConstraintViolation
 from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, FileKind, FileState, Visibility
@@ -48,8 +48,8 @@ async def test_every_value_is_stored_as_it_is(catalog: Catalog) -> None:
         await insert_rows(connection, tables.asset, assets)
     async with catalog.database.read() as connection:
         for table, rows in ((tables.file, files), (tables.asset, assets)):
-            is_one = is_any(connection, table.c.id, [row["id"] for row in rows])
-            found = {row["id"]: row for row in (await connection.execute(select(table).where(is_one))).mappings()}
+            fetched = await fetch_any(connection, select(table), table.c.id, [row["id"] for row in rows])
+            found = {row.id: row._mapping for row in fetched}
             for row in rows:
                 assert {name: found[row["id"]][name] for name in row} == row
                 assert found[row["id"]]["created_at"].tzinfo is UTC
@@ -82,9 +82,9 @@ async def test_a_row_that_is_refused_undoes_all(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("column", "values"),
     [
-        ("id", [UUID(int=number) for number in range(400)]),
-        ("path", [f"/media/{ODD}{number}" for number in range(400)]),
-        ("sha1", [b"\\x00\t\n\xff%d" % number for number in range(400)]),
+        ("id", [UUID(int=number) for number in range(1200)]),
+        ("path", [f"/media/{ODD}{number}" for number in range(1200)]),
+        ("sha1", [b"\\x00\t\n\xff%d" % number for number in range(1200)]),
     ],
     ids=["id", "path", "sha1"],
 )
@@ -94,5 +94,5 @@ async def test_any_of_many_values_is_found(catalog: Catalog, column: str, values
         await insert_rows(connection, tables.file, [file_row(user.id, **{column: values[-1]}), file_row(user.id)])
     async with catalog.database.read() as connection:
         for wanted, expected in ((values, values[-1:]), (values[:-1], []), ([], [])):
-            is_one = is_any(connection, tables.file.c[column], wanted)
-            assert (await connection.execute(select(tables.file.c[column]).where(is_one))).scalars().all() == expected
+            rows = await fetch_any(connection, select(tables.file.c[column]), tables.file.c[column], wanted)
+            assert [row[0] for row in rows] == expected

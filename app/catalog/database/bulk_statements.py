@@ -3,16 +3,19 @@ the statement itself."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import ARRAY, Column, ColumnElement, Table, any_, insert, literal
+from sqlalchemy import ARRAY, Column, ColumnElement, Row, Select, Table, any_, insert, literal
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _POSTGRES = "postgresql"
+_POSTGRES_VALUES = 5000
+_SQLITE_VALUES = 500
+"""Of one statement. SQLite takes each value as a parameter of its own."""
 
 
 async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -39,8 +42,19 @@ async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[
         raise DBAPIError.instance(text, None, error, psycopg.Error, True, dialect=connection.dialect) from error
 
 
-def is_any(connection: AsyncConnection, column: Column[Any], values: Collection[Any]) -> ColumnElement[bool]:
-    """Whether the column has one of the values: as many as fit a statement of SQLite, at most."""
+async def fetch_any(
+    connection: AsyncConnection, statement: Select[*tuple[Any, ...]], column: Column[Any], values: Iterable[Any]
+) -> list[Row[*tuple[Any, ...]]]:
+    """The rows of the statement in which the column has one of the values. Raises `SQLAlchemyError`."""
+    distinct = list(dict.fromkeys(values))
+    size = _POSTGRES_VALUES if connection.dialect.name == _POSTGRES else _SQLITE_VALUES
+    rows: list[Row[*tuple[Any, ...]]] = []
+    for start in range(0, len(distinct), size):
+        rows += await connection.execute(statement.where(_is_any(connection, column, distinct[start : start + size])))
+    return rows
+
+
+def _is_any(connection: AsyncConnection, column: Column[Any], values: list[Any]) -> ColumnElement[bool]:
     if connection.dialect.name != _POSTGRES:
         return column.in_(values)
-    return column == any_(literal(list(values), ARRAY(column.type)))
+    return column == any_(literal(values, ARRAY(column.type)))

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
 from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
-from app.catalog.database.bulk_statements import insert_rows, is_any
+from app.catalog.database.bulk_statements import fetch_any, insert_rows
 from app.catalog.database.engine import Database, now
 from app.catalog.files import iterate_batches
 from app.catalog.imports.asset_changes import BatchChanges, KnownRows, asset_values, compare_batch, list_files
@@ -108,44 +108,34 @@ def _is_disputed(batch: Sequence[ImportedAsset], known: KnownRows) -> bool:
 
 async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset]) -> KnownRows:
     ids = [asset.id for asset in batch]
-    videos = {asset.live_photo_video_id for asset in batch if asset.live_photo_video_id is not None}
-    assets: dict[UUID, Any] = {}
+    assets: dict[UUID, Any] = {row.id: row for row in await fetch_any(connection, select(_asset), _asset.c.id, ids)}
     derivatives: dict[UUID, dict[FileKind, UUID]] = {}
-    present: set[UUID] = set()
-    for some in iterate_batches(ids):
-        assets.update(
-            (row.id, row)
-            for row in await connection.execute(select(_asset).where(is_any(connection, _asset.c.id, some)))
-        )
-        for row in await connection.execute(
-            select(_derivative).where(is_any(connection, _derivative.c.asset_id, some))
-        ):
-            derivatives.setdefault(row.asset_id, {})[row.kind] = row.file_id
-    for some in iterate_batches(videos):
-        present |= set((await connection.execute(select(_asset.c.id).where(_asset.c.id.in_(some)))).scalars())
-    written: dict[UUID, int] = {}
-    for some in iterate_batches(asset.id for asset in batch if asset.library_id is not None):
-        listed = select(_library_file.c.asset_id, _library_file.c.mtime_ns).where(_library_file.c.asset_id.in_(some))
-        written.update((row.asset_id, row.mtime_ns) for row in await connection.execute(listed))
+    for row in await fetch_any(connection, select(_derivative), _derivative.c.asset_id, ids):
+        derivatives.setdefault(row.asset_id, {})[row.kind] = row.file_id
+    videos = [asset.live_photo_video_id for asset in batch if asset.live_photo_video_id is not None]
+    present = await fetch_any(connection, select(_asset.c.id), _asset.c.id, videos)
+    listed = [asset.id for asset in batch if asset.library_id is not None]
+    times = select(_library_file.c.asset_id, _library_file.c.mtime_ns)
+    written = await fetch_any(connection, times, _library_file.c.asset_id, listed)
     wanted = [file.id for asset in batch for file in list_files(asset)]
     wanted += [file_id for kinds in derivatives.values() for file_id in kinds.values()]
     wanted += [file_id for row in assets.values() for file_id in (row.file_id, row.sidecar_id) if file_id]
-    files: dict[UUID, Any] = {}
-    for some in iterate_batches(wanted):
-        files.update(
-            (row.id, row) for row in await connection.execute(select(_file).where(is_any(connection, _file.c.id, some)))
-        )
-    path_owners = await _read_path_owners(connection, batch)
-    checksum_owners = await _read_checksum_owners(connection, batch)
-    return KnownRows(assets, files, written, path_owners, checksum_owners, derivatives, frozenset(present))
+    files = await fetch_any(connection, select(_file), _file.c.id, wanted)
+    return KnownRows(
+        assets=assets,
+        files={row.id: row for row in files},
+        written={row.asset_id: row.mtime_ns for row in written},
+        path_owners=await _read_path_owners(connection, batch),
+        checksum_owners=await _read_checksum_owners(connection, batch),
+        derivatives=derivatives,
+        videos=frozenset(row.id for row in present),
+    )
 
 
 async def _read_path_owners(connection: AsyncConnection, batch: Sequence[ImportedAsset]) -> dict[str, UUID]:
-    owners: dict[str, UUID] = {}
-    for some in iterate_batches(file.path for asset in batch for file in list_files(asset)):
-        found = select(_file.c.path, _file.c.id).where(is_any(connection, _file.c.path, some))
-        owners.update((row.path, row.id) for row in await connection.execute(found))
-    return owners
+    paths = [file.path for asset in batch for file in list_files(asset)]
+    rows = await fetch_any(connection, select(_file.c.path, _file.c.id), _file.c.path, paths)
+    return {row.path: row.id for row in rows}
 
 
 async def _read_checksum_owners(
@@ -157,14 +147,11 @@ async def _read_checksum_owners(
             by_owner.setdefault(asset.owner_id, []).append(asset.checksum)
     owners: dict[tuple[UUID, bytes], UUID] = {}
     for owner_id, checksums in by_owner.items():
-        for some in iterate_batches(checksums):
-            mine = (
-                _asset.c.owner_id == owner_id,
-                is_any(connection, _asset.c.checksum, some),
-                _asset.c.library_id.is_(None),
-            )
-            for row in await connection.execute(select(_asset.c.id, _asset.c.checksum).where(*mine)):
-                owners[owner_id, row.checksum] = row.id
+        mine = select(_asset.c.id, _asset.c.checksum).where(
+            _asset.c.owner_id == owner_id, _asset.c.library_id.is_(None)
+        )
+        for row in await fetch_any(connection, mine, _asset.c.checksum, checksums):
+            owners[owner_id, row.checksum] = row.id
     return owners
 
 
