@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.api.uploads.chunks import assert_stored
 from tests.api.uploads.upload_clients import (
     PARTIAL_UPLOAD,
     asset_data,
+    begun_ietf,
     completeness,
     ietf_append_fields,
     ietf_creation_fields,
@@ -27,24 +29,6 @@ VERSIONS = [3, 5, 6, 7, 8]
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
 
 
-def assert_stored(client: httpx.Client, asset_id: str, data: bytes) -> None:
-    original = client.get(f"/api/assets/{asset_id}/original")
-    assert original.status_code == 200
-    assert hashlib.sha1(original.content).digest() == hashlib.sha1(data).digest()
-
-
-def begin(
-    client: httpx.Client, data: bytes, *, first: bytes = b"", version: int | None = 8, length: int | None = None
-) -> str:
-    """Create an upload of `data`, of which `first` comes at once; returns its location."""
-    fields = ietf_creation_fields(data, version=version, is_complete=False)
-    if length is not None:
-        fields["upload-length"] = str(length)
-    answer = client.post("/api/upload", content=first, headers=fields)
-    assert answer.status_code == 201, answer.text
-    return answer.headers["location"]
-
-
 def is_complete(answer: httpx.Response, version: int | None) -> bool:
     if version == 3:
         return answer.headers["upload-incomplete"] == "?0"
@@ -54,7 +38,7 @@ def is_complete(answer: httpx.Response, version: int | None) -> bool:
 @pytest.mark.parametrize("version", [*VERSIONS, None])
 def test_an_upload_in_three_requests(client: httpx.Client, version: int | None) -> None:
     data = fresh_bytes(3000)
-    location = begin(client, data, first=data[:1000], version=version)
+    location = begun_ietf(client, data, first=data[:1000], version=version)
 
     status = client.head(location, headers=completeness(version, is_complete=False))
     second = client.patch(
@@ -83,7 +67,7 @@ def test_an_upload_in_three_requests(client: httpx.Client, version: int | None) 
 
 def test_a_lost_last_answer_can_be_asked_for_again(client: httpx.Client) -> None:
     data = fresh_bytes(1000)
-    location = begin(client, data, first=data[:400])
+    location = begun_ietf(client, data, first=data[:400])
     first = client.patch(location, content=data[400:], headers=ietf_append_fields(400, is_complete=True))
     again = client.patch(location, content=b"", headers=ietf_append_fields(1000, is_complete=True))
     assert (first.status_code, again.status_code) == (201, 201)
@@ -176,7 +160,7 @@ def test_a_body_that_does_not_match_its_digest_is_not_appended(client: httpx.Cli
     def digest(of: bytes) -> dict[str, str]:
         return {"content-digest": f"{algorithm}=:{base64.b64encode(hashlib.new(name, of).digest()).decode()}:"}
 
-    location = begin(client, data)
+    location = begun_ietf(client, data)
     wrong = client.patch(location, content=data, headers=ietf_append_fields(0, is_complete=True) | digest(b"other"))
     assert wrong.status_code == 400
     assert wrong.json()["type"] == f"{PROBLEM_TYPES}digest-mismatching-values"
@@ -194,7 +178,7 @@ def test_a_file_that_does_not_match_its_digest_becomes_no_asset(client: httpx.Cl
 
 
 def test_a_wrong_offset_tells_the_right_one(client: httpx.Client) -> None:
-    location = begin(client, b"x" * 1000, first=b"x" * 400)
+    location = begun_ietf(client, b"x" * 1000, first=b"x" * 400)
     answer = client.patch(location, content=b"y", headers=ietf_append_fields(300, is_complete=False))
     assert (answer.status_code, answer.headers["upload-offset"]) == (409, "400")
     problem = answer.json()
@@ -203,7 +187,7 @@ def test_a_wrong_offset_tells_the_right_one(client: httpx.Client) -> None:
 
 
 def test_two_lengths_that_disagree(client: httpx.Client) -> None:
-    location = begin(client, b"x" * 1000, first=b"x" * 400, length=1000)
+    location = begun_ietf(client, b"x" * 1000, first=b"x" * 400, length=1000)
     fields = ietf_append_fields(400, is_complete=False) | {"upload-length": "2000"}
     told = client.patch(location, content=b"y", headers=fields)
     early = client.patch(location, content=b"y", headers=ietf_append_fields(400, is_complete=True))
@@ -213,14 +197,14 @@ def test_two_lengths_that_disagree(client: httpx.Client) -> None:
 
 
 def test_a_cancelled_upload_is_gone(client: httpx.Client) -> None:
-    location = begin(client, b"x" * 1000, first=b"x" * 400)
+    location = begun_ietf(client, b"x" * 1000, first=b"x" * 400)
     assert client.delete(location).status_code == 204
     assert client.head(location).status_code == 410
     assert client.patch(location, content=b"x", headers=ietf_append_fields(400, is_complete=False)).status_code == 410
 
 
 def test_an_upload_of_another_user_is_not_there(client: httpx.Client, other_client: httpx.Client) -> None:
-    location = begin(client, b"x" * 1000)
+    location = begun_ietf(client, b"x" * 1000)
     assert other_client.head(location).status_code == 404
     assert (
         other_client.patch(location, content=b"x", headers=ietf_append_fields(0, is_complete=False)).status_code == 404
@@ -270,7 +254,7 @@ REFUSED_APPENDS: list[tuple[dict[str, Any], int]] = [
 
 
 def test_appends_that_are_refused(client: httpx.Client) -> None:
-    location = begin(client, b"x" * 1000)
+    location = begun_ietf(client, b"x" * 1000)
     for headers, status in REFUSED_APPENDS:
         fields = ietf_append_fields(0, is_complete=False) | headers
         sent = {name: value for name, value in fields.items() if value is not None}
@@ -280,7 +264,7 @@ def test_appends_that_are_refused(client: httpx.Client) -> None:
 
 def test_an_older_client_needs_no_type_of_its_own(client: httpx.Client) -> None:
     data = fresh_bytes(500)
-    location = begin(client, data, version=5)
+    location = begun_ietf(client, data, version=5)
     fields = ietf_append_fields(0, version=5, is_complete=True) | {"content-type": "image/jpeg"}
     assert_stored(client, client.patch(location, content=data, headers=fields).json()["id"], data)
 

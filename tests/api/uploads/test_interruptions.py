@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.api.start_service import StartService
+from tests.api.uploads.chunks import (
+    KIBIBYTE,
+    MEBIBYTE,
+    assert_stored,
+    begin_append,
+    choose_chunk_sizes,
+    split,
+)
 from tests.api.uploads.upload_clients import (
     TUS,
-    TUS_TYPE,
     append_tus,
     begun_tus,
     create_tus,
@@ -30,39 +34,10 @@ from tests.real.stacks import ENGINES, Engine
 from tests.real.uploads import UploadConnection, fresh_bytes, some_bytes
 from tests.real.waiting import eventually
 
-KIBIBYTE = 1024
-MEBIBYTE = 1024 * KIBIBYTE
-CHUNKS = [*[1] * 30, *[KIBIBYTE] * 10, 5 * MEBIBYTE - 1, 8 * MEBIBYTE, MEBIBYTE + 1]
-SOAK_CHUNKS = [
-    *[1] * 100,
-    *[KIBIBYTE] * 500,
-    *[5 * MEBIBYTE - 1] * 10,
-    *[8 * MEBIBYTE] * 10,
-    *[64 * MEBIBYTE] * 2,
-    41 * MEBIBYTE,
-]
-"""Together some 300 MiB."""
-
-
-def assert_stored(client: httpx.Client, asset_id: str, data: bytes) -> None:
-    digest = hashlib.sha1()
-    with client.stream("GET", f"/api/assets/{asset_id}/original") as original:
-        for piece in original.iter_bytes():
-            digest.update(piece)
-    assert digest.digest() == hashlib.sha1(data).digest()
-
-
-def split(data: bytes, sizes: list[int]) -> Iterator[tuple[int, bytes]]:
-    """Offset and bytes of each chunk."""
-    offset = 0
-    for size in sizes:
-        yield offset, data[offset : offset + size]
-        offset += size
-
 
 @pytest.mark.parametrize("is_deferred", [False, True])
 def test_chunks_of_all_sizes(client: httpx.Client, seed: int, *, is_deferred: bool, soak: bool) -> None:
-    sizes = SOAK_CHUNKS if soak else CHUNKS
+    sizes = choose_chunk_sizes(soak=soak)
     data = some_bytes(sum(sizes), seed)
     location = begun_tus(client, None if is_deferred else len(data))
     chunks = list(split(data, sizes))
@@ -82,22 +57,6 @@ def test_a_length_that_is_told_last_may_not_be_zero(client: httpx.Client) -> Non
     assert answer.status_code == 400
     assert "empty" in answer.json()["message"]
     assert client.head(location, headers=TUS).status_code == 410
-
-
-def begin_append(
-    wire: UploadConnection,
-    account: Account,
-    location: str,
-    offset: int,
-    length: int,
-    fields: Mapping[str, str] | None = None,
-) -> None:
-    """Send the head of a PATCH whose body is to have `length` bytes, and wait until the server asks for the body. `fields` replace those
-    of tus."""
-    fields = fields or {**TUS, "content-type": TUS_TYPE, "upload-offset": str(offset)}
-    told = {"content-length": str(length), "x-api-key": account.key, "expect": "100-continue"}
-    wire.send_head("PATCH", urlsplit(location).path, {**fields, **told})
-    assert wire.head()[0] == 100
 
 
 def test_what_arrived_before_the_connection_broke_is_kept(

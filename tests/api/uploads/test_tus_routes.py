@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 
+from tests.api.uploads.chunks import assert_stored
 from tests.api.uploads.upload_clients import (
     TUS,
     TUS_TYPE,
@@ -20,12 +21,6 @@ from tests.api.uploads.upload_clients import (
     tus_offset,
 )
 from tests.real.uploads import fresh_bytes, upload
-
-
-def assert_stored(client: httpx.Client, asset_id: str, data: bytes) -> None:
-    original = client.get(f"/api/assets/{asset_id}/original")
-    assert original.status_code == 200
-    assert hashlib.sha1(original.content).digest() == hashlib.sha1(data).digest()
 
 
 def test_an_upload_in_three_requests(client: httpx.Client) -> None:
