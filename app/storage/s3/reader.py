@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from html import unescape
+from types import TracebackType
 from typing import Protocol
 
 import aiohttp
@@ -115,27 +116,13 @@ class S3Reader:
         """Drop the cached link of an object that will not be read again."""
         self._links.evict(key)
 
-    @asynccontextmanager
-    async def open(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> AsyncGenerator[ObjectStream]:
+    def open(
+        self, key: str, byte_range: ByteRange | None, if_match: str | None
+    ) -> AbstractAsyncContextManager[ObjectStream]:
         """See `StorageBackend.read_stream`."""
-        reply = await self.send_get(key, byte_range, if_match)
-        content = reply.content
-        if content.served is None:
-            reply.response.close()
-            reply.connection.release()
-            yield ObjectStream(content.info, None, _no_chunks())
-            return
-        with ReadChunks(self, reply, content.served) as chunks:
-            if not self._may_read_ahead(content):
-                yield ObjectStream(content.info, content.served, chunks)
-                return
-            ahead = ReadAhead(self, chunks, content.info, content.served)
-            try:
-                yield ObjectStream(content.info, content.served, ahead)
-            finally:
-                await ahead.aclose()
+        return _OpenRead(self, key, byte_range, if_match)
 
-    def _may_read_ahead(self, content: RangeContent) -> bool:
+    def may_read_ahead(self, content: RangeContent) -> bool:
         is_long = content.served is not None and content.served.length >= SMALLEST_REST
         return is_long and self.keeps_ranges and is_strong(content.info.etag)
 
@@ -265,6 +252,43 @@ class S3Reader:
         match = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         size = int(match.group(1)) if match else (await self._client.head(key)).size
         return RangeNotSatisfiable(key, BACKEND, size)
+
+
+class _OpenRead:
+    """One read, from its first request to its end. A class, because a generator would cost each request more time."""
+
+    __slots__ = ("_ahead", "_chunks", "_reader", "_request")
+
+    def __init__(self, reader: S3Reader, key: str, byte_range: ByteRange | None, if_match: str | None) -> None:
+        self._reader = reader
+        self._request = (key, byte_range, if_match)
+        self._chunks: ReadChunks | None = None
+        self._ahead: ReadAhead | None = None
+
+    async def __aenter__(self) -> ObjectStream:
+        reader = self._reader
+        reply = await reader.send_get(*self._request)
+        content = reply.content
+        if content.served is None:
+            reply.response.close()
+            reply.connection.release()
+            return ObjectStream(content.info, None, _no_chunks())
+        chunks = self._chunks = ReadChunks(reader, reply, content.served)
+        chunks.__enter__()
+        if not reader.may_read_ahead(content):
+            return ObjectStream(content.info, content.served, chunks)
+        self._ahead = ReadAhead(reader, chunks, content.info, content.served)
+        return ObjectStream(content.info, content.served, self._ahead)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._ahead is not None:
+                await self._ahead.aclose()
+        finally:
+            if self._chunks is not None:
+                self._chunks.__exit__(kind, error, trace)
 
 
 async def open_reader(client: S3Client, settings: Settings) -> S3Reader:

@@ -18,6 +18,13 @@ from app.storage.s3.http.response import ConnectionEnded, HttpError, HttpRespons
 MAX_HEAD_BYTES = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 _VERSION = b"HTTP/1."
+_KEPT_FIELDS = frozenset(
+    {
+        *(b"content-length", b"transfer-encoding", b"content-range", b"etag", b"last-modified"),
+        *(b"date", b"x-amz-bucket-region"),
+    }
+)
+"""A store sends a dozen more, which nobody reads."""
 _WITHOUT_BODY = frozenset({204, 304})
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
@@ -113,7 +120,10 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser; so are the following ones."""
-        self._fields.append((name.decode("ascii"), value.decode("utf-8", "surrogateescape").rstrip(" \t")))
+        name = name.lower()
+        if name in _KEPT_FIELDS:
+            text = value.decode("utf-8", "surrogateescape").rstrip(" \t")
+            self._fields.append((name.decode("ascii"), text))
 
     def on_headers_complete(self) -> None:
         if self._parser is not None:

@@ -33,7 +33,7 @@ class BodySource(Protocol):
 
 
 class HttpResponse:
-    """Status, header fields and body. At most `CHUNK_BYTES`, and what arrives in one call, wait for the reader; then the connection is
+    """Status, those header fields that are needed, and body. At most `CHUNK_BYTES`, and what arrives in one call, wait for the reader; then the connection is
     not read any further."""
 
     __slots__ = (
