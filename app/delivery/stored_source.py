@@ -23,6 +23,8 @@ class StorageReader(Protocol):
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]: ...
 
+    def may_read_from_memory(self, path: str) -> bool: ...
+
     def read_from_memory(self, path: str, byte_range: ByteRange, size: int) -> bytes | None: ...
 
 
@@ -58,6 +60,11 @@ class StoredSource:
         self, byte_range: ByteRange | None
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes | FileWindow]]:
         return _StoredWindowReader(self, byte_range)
+
+    @property
+    def may_be_in_memory(self) -> bool:
+        """False where `read_from_memory` always returns None."""
+        return self.storage.may_read_from_memory(self.path)
 
     def read_from_memory(self, byte_range: ByteRange) -> bytes | None:
         """Exactly these bytes if they are in memory (the page cache), otherwise None."""

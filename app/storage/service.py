@@ -237,6 +237,11 @@ class StorageService:
         view._read_counter = counter  # noqa: SLF001 - of this class
         return view
 
+    def may_read_from_memory(self, path: str) -> bool:
+        """False where `read_from_memory` never returns any: for external files, and in a store that is read without a cache."""
+        managed = self._resolve(path)
+        return managed is not None and (managed.backend is not self._s3 or self._s3 is self.s3_cache)
+
     def read_from_memory(self, path: str, byte_range: ByteRange, size: int) -> bytes | None:
         """See `StorageBackend.read_from_memory`; always None for external files, which may change while they are read."""
         managed = self._resolve(path)

@@ -196,6 +196,11 @@ async def test_copies_and_renames_within_one_engine(locations: TwoLocations) -> 
         assert not await storage.exists(source)
 
 
+async def test_only_managed_local_files_may_be_read_from_memory(locations: TwoLocations) -> None:
+    paths = (locations.on_disk("a"), locations.in_bucket("a"), locations.external("outside/a"))
+    assert [locations.storage.may_read_from_memory(path) for path in paths] == [True, False, False]
+
+
 async def test_direct_ways_are_told_where_there_are_some(locations: TwoLocations) -> None:
     storage, lifetime = locations.storage, timedelta(seconds=90)
     for path in _both(locations):

@@ -113,6 +113,8 @@ def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] 
     file = services.rendition_cache.peek(path[len(_ASSETS_PREFIX) : ASSET_PATH_LENGTH], request.rendition)
     if not isinstance(file, PreparedFile):
         return None
+    if services.front_server is None and not file.source.may_be_in_memory:
+        return None
     identity = services.authenticator.identify_from_cache(scope)
     if (
         identity is None

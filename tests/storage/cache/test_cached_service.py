@@ -40,6 +40,7 @@ async def test_only_what_is_sent_to_clients_comes_from_the_cache(
     service, data = await open_service(), pattern(100_000)
     path = await write(service, "thumbs/x", data)
     for_clients = service.with_read_cache()
+    assert (for_clients.may_read_from_memory(path), service.may_read_from_memory(path)) == (True, False)
     count_gets()
     assert [await read(for_clients, path) for _ in range(2)] == [data] * 2
     assert count_gets() == 1
