@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from app.catalog.accounts.bcrypt_hashes import is_bcrypt_hash
+from app.catalog.accounts.users import validate_email
 from app.catalog.catalog import Catalog
 from app.catalog.errors import EmailTaken, InvalidEmail
 from app.catalog.schema.import_records import (
@@ -51,14 +52,15 @@ class AccountImport:
                 continue
             if not has_usable_password(user):
                 self._problems.add(ProblemKind.INVALID_PASSWORD, user.email)
-            if dry_run or await self._import_user(user):
+            if await self._import_user(user, dry_run=dry_run):
                 owners.append(user.id)
         if not dry_run:
             there = {user.id for user in all_users if user.deleted_at is None}
             await self._catalog.imported_accounts.close_accounts(known - there)
         return owners
 
-    async def _import_user(self, user: SourceUser) -> bool:
+    async def _import_user(self, user: SourceUser, *, dry_run: bool) -> bool:
+        """Returns False where it cannot be taken over."""
         created = _date(user.created_at)
         image = await self._find_file(user.id, FileKind.PROFILE, user.profile_image_path)
         changed_at = user.profile_changed_at if image is not None else None
@@ -75,7 +77,10 @@ class AccountImport:
             updated_at=_date(user.updated_at, created),
         )
         try:
-            await self._catalog.imported_accounts.apply_user(imported)
+            if dry_run:
+                await self._catalog.imported_accounts.check_email(user.id, user.email)
+            else:
+                await self._catalog.imported_accounts.apply_user(imported)
         except EmailTaken:
             self._problems.add(ProblemKind.EMAIL_CONFLICT, user.email)
             return False
@@ -173,6 +178,14 @@ class AccountImport:
 def has_usable_password(user: SourceUser) -> bool:
     """False if there is one, but none that a login could be compared with. Users without one log in by other means at Immich."""
     return user.password is None or is_bcrypt_hash(user.password)
+
+
+def has_usable_email(user: SourceUser) -> bool:
+    try:
+        validate_email(user.email)
+    except InvalidEmail:
+        return False
+    return True
 
 
 def _select_users(users: Sequence[SourceUser], emails: Sequence[str]) -> list[SourceUser]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from app.immich.accounts import has_usable_password
+from app.immich.accounts import has_usable_email, has_usable_password
 from app.immich.asset_pages import AssetPages
 from app.immich.errors import ImportRefused, MovesUnfinished, NotMounted
 from app.immich.media_roots import FoundFile, MediaRoot, MediaRoots
@@ -75,7 +75,7 @@ class PlanReport:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Ids of users. `live`: those that Immich has not deleted."""
+    """Ids of users. `live`: those that Immich has not deleted, and that can be taken over."""
 
     all: frozenset[UUID]
     live: frozenset[UUID]
@@ -86,9 +86,8 @@ async def plan_import(reader: SourceReader, roots: MediaRoots, progress: Progres
     report = PlanReport(await reader.read_version(), await reader.read_media_location())
     _add_columns(reader, report)
     users = await reader.list_users()
-    owners = Owners(
-        all=frozenset(user.id for user in users), live=frozenset(user.id for user in users if user.deleted_at is None)
-    )
+    live = (user.id for user in users if user.deleted_at is None and has_usable_email(user))
+    owners = Owners(all=frozenset(user.id for user in users), live=frozenset(live))
     await _add_accounts(reader, roots, report, users, owners)
     found = await reader.list_libraries()
     libraries = [each for each in found if each.deleted_at is None and each.owner_id in owners.live]
@@ -146,6 +145,9 @@ async def _add_accounts(
         if user.deleted_at is not None:
             report.problems.add(ProblemKind.DELETED_USER, user.email)
             continue
+        if user.id not in owners.live:
+            report.problems.add(ProblemKind.INVALID_EMAIL, user.email)
+            continue
         if user.quota_usage is not None and user.quota_usage != used.get(user.id, 0):
             example = f"{user.email}: {user.quota_usage} bytes, the rows have {used.get(user.id, 0)}"
             report.problems.add(ProblemKind.QUOTA_USAGE, example)
@@ -199,7 +201,7 @@ async def _add_assets(
     libraries: set[UUID],
     progress: Progress,
 ) -> None:
-    """Assets of deleted users are counted as rows only: these users are named."""
+    """Assets of users who are not taken over are counted as rows only: these users are named."""
     progress.begin("assets", await reader.count_assets())
     async for page in AssetPages(reader, roots).iterate():
         for asset, translated in page.assets:

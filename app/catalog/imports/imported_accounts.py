@@ -37,6 +37,11 @@ class ImportedAccountRepository:
         async with self._database.read() as connection:
             return set((await connection.execute(select(_imported_user.c.user_id))).scalars())
 
+    async def check_email(self, user_id: UUID, email: str) -> None:
+        """Raises `EmailTaken` and `InvalidEmail` where `apply_user` would."""
+        async with self._database.read() as connection:
+            await self._refuse_taken_email(connection, user_id, validate_email(email))
+
     async def apply_user(self, user: ImportedUser) -> None:
         """Insert or update the user. A password that the user has now stays as long as the source's is the one that was read last. Raises
         `EmailTaken` when another user has the address, `InvalidEmail`, and `OutsideForeignRoots`."""
