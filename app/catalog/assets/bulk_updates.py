@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
@@ -19,6 +19,10 @@ from app.catalog.database.engine import Database, now
 from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
 from app.catalog.schema.records import AssetChanges
+
+IDS_AT_ONCE = 50_000
+"""Of a trash: finding them may read all of the owner's assets, so they are found together."""
+REMOVED_AT_ONCE = 500
 
 _asset = tables.asset
 
@@ -44,13 +48,22 @@ class BulkUpdateRepository:
                 if exif or dates is not None:
                     await _update_metadata(connection, batch, exif, dates)
 
-    async def remove_trashed(self, owner_id: UUID, before: datetime, limit: int = 500) -> list[UUID]:
-        """Remove at most `limit` of the owner's assets permanently that were moved to the trash before `before`. Returns
-        their ids; an empty list at the end. Assets of external libraries stay, as in `AssetRepository.purge_trash`."""
+    async def remove_trashed(self, owner_id: UUID, before: datetime) -> AsyncIterator[list[UUID]]:
+        """Remove the owner's assets permanently that were moved to the trash before `before`. Yields the ids of each batch that was
+        removed. Assets of external libraries stay, as in `AssetRepository.purge_trash`."""
         old = (_asset.c.deleted_at <= before) & _asset.c.library_id.is_(None) & (_asset.c.owner_id == owner_id)
+        found: Sequence[UUID] | None = None
+        while found is None or len(found) == IDS_AT_ONCE:
+            async with self._database.read() as connection:
+                found = (await connection.execute(select(_asset.c.id).where(old).limit(IDS_AT_ONCE))).scalars().all()
+            for begin in range(0, len(found), REMOVED_AT_ONCE):
+                yield await self._remove_still(owner_id, old & _asset.c.id.in_(found[begin : begin + REMOVED_AT_ONCE]))
+
+    async def _remove_still(self, owner_id: UUID, condition: ColumnElement[bool]) -> list[UUID]:
+        """Remove the owner's assets for which this holds: the owner may have restored some since they were found."""
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
-            removed = list((await connection.execute(select(_asset.c.id).where(old).limit(limit))).scalars())
+            removed = list((await connection.execute(select(_asset.c.id).where(condition))).scalars())
             await remove_assets(connection, owner_id, removed)
         return removed
 

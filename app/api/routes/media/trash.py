@@ -43,7 +43,7 @@ async def empty_trash(caller: Caller, services: ServicesDependency, wanted: Sele
     """Without a body, or with an empty one: remove what is in the trash now, for good; if the request breaks off, what is left stays in
     the trash. Assets of libraries stay there: their files are yours, and a scan would bring them back."""
     before, count = datetime.now(UTC), 0
-    while removed := await services.catalog.bulk_updates.remove_trashed(caller.user.id, before):
+    async for removed in services.catalog.bulk_updates.remove_trashed(caller.user.id, before):
         count += len(removed)
         for asset_id in removed:
             services.rendition_cache.invalidate_asset(asset_id)
