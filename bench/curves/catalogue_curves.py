@@ -21,7 +21,7 @@ from tests.real.uploads import upload
 
 CHECKED = 5000
 SWEPT = 200
-READ_WHOLE_UP_TO = 100_000
+READ_WHOLE_UP_TO = 1_000_000
 """Assets. Work that reads all of them takes minutes with more; it reads pages of the same size, one after the other."""
 Point = tuple[int, float]
 Curves = dict[str, list[Point]]
