@@ -72,6 +72,17 @@ class ServerProcess:
         return [self._main, *self._main.children(recursive=True)]
 
 
+def warm_free_memory(folder: Path, size: int) -> None:
+    """Write a file of `size` bytes, and remove it. In a virtual machine, the first use of a page costs several times what the copy into it
+    costs: the next upload gets the pages that are free now, whoever comes next."""
+    path = folder / "warm"
+    piece = bytes(1024**2)
+    with path.open("wb", buffering=0) as file:
+        for _ in range(size // len(piece)):
+            file.write(piece)
+    path.unlink()
+
+
 def read_peak_bytes(pid: int) -> int:
     """Peak resident memory of the process in bytes. (`ru_maxrss` is no substitute: it begins with the value of the parent process.)"""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import contestants, load
 from bench.contestants import Contestant, remove_uploads
-from bench.processes import Cores
+from bench.processes import Cores, warm_free_memory
 from bench.rows import GIBIBYTE, ResultRow, Sample, measure_rounds
 
 ROW = "resumable upload"
@@ -50,6 +50,7 @@ def measure_resumable_uploads(
 
     def measure(contestant: Contestant, upload: _Upload) -> Sample:
         server = contestant.server
+        warm_free_memory(folder, size)
         server.reset_peak()
         resident, before = server.resident(), server.cpu_seconds()
         answers = upload(contestant)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from bench import load
 from bench.contestants import Contestant, remove_uploads
-from bench.processes import Cores
+from bench.processes import Cores, warm_free_memory
 
 GIBIBYTE = 1024**3
 CONNECTIONS = 16
@@ -128,6 +128,7 @@ def measure_zips(name: str, contestants: list[Contestant], content: int, rounds:
 def measure_uploads(contestants: list[Contestant], file: Path, rounds: int, cores: Cores) -> ResultRow:
     def once(contestant: Contestant) -> Sample:
         server = contestant.server
+        warm_free_memory(file.parent, file.stat().st_size)
         server.reset_peak()
         resident, before = server.resident(), server.cpu_seconds()
         answer = load.upload(server.port, contestant.path, file, headers=contestant.headers, cores=cores)
