@@ -79,6 +79,20 @@ def test_an_ipv6_client_is_its_network() -> None:
     assert client_key("203.0.113.7") != client_key("203.0.113.8")
 
 
+def test_what_was_found_for_a_client_is_kept_in_bounds() -> None:
+    proxies = TrustedProxies(parse_networks("127.0.0.1"))
+    for number in range(3000):
+        field = b"203.0.113.7, " * number if number < 100 else b"10.0.%d.%d" % (number // 256, number % 256)
+        for _ in range(2):
+            found = proxies.find_client("127.0.0.1", [(b"x-forwarded-for", field)])
+            assert found == TrustedProxies(parse_networks("127.0.0.1")).find_client(
+                "127.0.0.1", [(b"x-forwarded-for", field)]
+            )
+    kept = proxies._find_cached.cache_info()
+    assert kept.currsize == kept.maxsize == 1024
+    assert kept.hits == kept.misses, "long fields are not kept"
+
+
 def test_a_network_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="is no list of networks"):
         Settings(trusted_proxies="10.0.0.0/8, proxy.example.org")

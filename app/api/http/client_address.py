@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPAddress = IPv4Address | IPv6Address
@@ -15,6 +16,9 @@ FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED_PROTO = b"x-forwarded-proto"
 FORWARDED = b"forwarded"
 
+_CACHED_CLIENTS = 1024
+_MAX_CACHED_LENGTH = 256
+"""In characters: so the cache holds at most a quarter of a mebibyte of what clients have sent."""
 _SCHEMES = frozenset({"http", "https"})
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'[ \t]*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*(;|,|$)')
@@ -55,6 +59,7 @@ class TrustedProxies:
 
     def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
         self._networks = tuple(networks)
+        self._find_cached = lru_cache(_CACHED_CLIENTS)(self._find)
 
     def contains(self, address: str) -> bool:
         parsed = parse_address(address) if self._networks else None
@@ -71,13 +76,20 @@ class TrustedProxies:
             if name in (FORWARDED_FOR, FORWARDED_PROTO, FORWARDED):
                 text = value.decode("latin-1")
                 values[name] = f"{values[name]},{text}" if name in values else text
+        find = self._find_cached if sum(map(len, values.values())) <= _MAX_CACHED_LENGTH else self._find
+        return find(peer, values.get(FORWARDED_FOR), values.get(FORWARDED_PROTO, ""), values.get(FORWARDED))
+
+    def _find(
+        self, peer: str, forwarded_for: str | None, forwarded_proto: str, forwarded: str | None
+    ) -> ForwardedClient:
+        """`find_client`, by the values of the fields."""
         clients: list[ForwardedClient] = []
-        if FORWARDED_FOR in values:
-            scheme = values.get(FORWARDED_PROTO, "").rpartition(",")[2].strip().lower()
-            hops = [(address, scheme) for address in values[FORWARDED_FOR].split(",")]
+        if forwarded_for is not None:
+            scheme = forwarded_proto.rpartition(",")[2].strip().lower()
+            hops = [(address, scheme) for address in forwarded_for.split(",")]
             clients.append(self._find_outermost(peer, hops))
-        if FORWARDED in values:
-            clients.append(self._find_outermost(peer, parse_forwarded(values[FORWARDED])))
+        if forwarded is not None:
+            clients.append(self._find_outermost(peer, parse_forwarded(forwarded)))
         if not clients or clients[0].address != clients[-1].address:
             return ForwardedClient(peer)
         return clients[0]
