@@ -14,6 +14,7 @@ from app.catalog.catalog import Catalog
 from app.immich.errors import ImportRefused
 from app.immich.source.reader import SourceReader
 from app.immich.source.records import SourceAsset, SourcePerson
+from app.immich.source.update_ids import build_least_id
 from tests.immich.conftest import MakeInstallation
 from tests.immich.installation import Installation
 from tests.immich.runs import import_all, run
@@ -62,7 +63,9 @@ def installation(make_installation: MakeInstallation) -> Installation:
     """All rows were written long ago."""
     made = make_installation(Generation.V3, assets=20)
     for table in TIMED:
-        made.execute_named(f'UPDATE {table} SET "updatedAt" = %(moment)s', {"moment": LONG_AGO})
+        written = f"{build_least_id(datetime.fromisoformat(LONG_AGO)).hex[:12]}70008000000000000000"
+        values = f"\"updatedAt\" = '{LONG_AGO}', \"updateId\" = '{written}'"
+        made.execute(f"SET session_replication_role = replica; UPDATE {table} SET {values}")
     return made
 
 
