@@ -98,7 +98,8 @@ def immich_import(
     accept_vanished: Annotated[
         bool,
         typer.Option(
-            "--accept-vanished", help="Assets that Immich has no more go to the trash, however many they are."
+            "--accept-vanished",
+            help="Assets that Immich has no more go to the trash, and accounts are closed, however many they are.",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -38,12 +38,20 @@ class AccountImport:
         self._roots = roots
         self._problems = problems
 
-    async def import_users(self, emails: Sequence[str] | None, *, dry_run: bool) -> list[UUID]:
+    async def import_users(
+        self, emails: Sequence[str] | None, *, dry_run: bool, accept_vanished: bool = False
+    ) -> list[UUID]:
         """The ids of the users whose assets are to be taken over. `emails`: only these; None: all. Deleted users are left out, unless
-        they came over before: these can no longer log in."""
+        they came over before: these can no longer log in. Raises `ImportRefused`, before anything is changed, for an unknown address, and
+        where Immich has none of the users that came over before, as in the database of another installation, unless `accept_vanished`."""
         all_users = await self._reader.list_users()
-        users = all_users if emails is None else _select_users(all_users, emails)
         known = await self._catalog.imported_accounts.list_user_ids()
+        if known and known.isdisjoint(user.id for user in all_users) and not accept_vanished:
+            raise ImportRefused(
+                f"Immich has none of the {len(known)} users that were taken over: is it the database of another installation? "
+                "If they were deleted, `mediavault immich import --accept-vanished` closes their accounts"
+            )
+        users = all_users if emails is None else _select_users(all_users, emails)
         owners: list[UUID] = []
         for user in users:
             if user.deleted_at is not None:

@@ -37,7 +37,8 @@ FOLLOW_OVERLAP = timedelta(minutes=15)
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
     """`users`: email addresses; None: all users. `accept_moves`: of moves that Immich has not finished, take whichever path holds the file.
-    `accept_vanished`: however many assets Immich has no more, they go to the trash. `accept_sessions`: logins at Immich hold here, too."""
+    `accept_vanished`: however many assets Immich has no more, they go to the trash; of users likewise, accounts are closed.
+    `accept_sessions`: logins at Immich hold here, too."""
 
     users: tuple[str, ...] | None = None
     dry_run: bool = False
@@ -159,7 +160,9 @@ class ImmichImport:
     async def _import_accounts(self, since: datetime | None = None) -> None:
         accounts = AccountImport(self._catalog, self._reader, self._roots, self.report.problems)
         is_dry = self._options.dry_run
-        self._owners = await accounts.import_users(self._options.users, dry_run=is_dry)
+        self._owners = await accounts.import_users(
+            self._options.users, dry_run=is_dry, accept_vanished=self._options.accept_vanished
+        )
         self._libraries = await accounts.import_libraries(self._owners, dry_run=is_dry)
         self.report.users, self.report.libraries = len(self._owners), len(self._libraries)
         self.report.api_keys = await accounts.import_keys(self._owners, dry_run=is_dry)

@@ -26,10 +26,12 @@ def make_installation(
 ) -> Iterator[MakeInstallation]:
     made: list[Installation] = []
 
-    def make(generation: Generation, *, assets: int | None = None) -> Installation:
+    def make(generation: Generation, *, assets: int | None = None, number: int = 0) -> Installation:
+        """Installations of different numbers have different ids."""
         count = assets or (SOAK_ASSETS if soak else ASSETS)
         folder: Path = tmp_path_factory.mktemp("immich")
-        made.append(Installation.create(postgres.create_database(), folder, generation, run_seed, assets=count))
+        url = postgres.create_database()
+        made.append(Installation.create(url, folder, generation, run_seed + number, assets=count))
         return made[-1]
 
     yield make

@@ -16,8 +16,9 @@ import pytest
 from psycopg import sql
 
 from app.catalog.catalog import Catalog
-from tests.immich.conftest import MakeTakeover
+from tests.immich.conftest import MakeInstallation, MakeTakeover
 from tests.immich.playing import Player
+from tests.immich.tables import Generation
 from tests.immich.takeover import Takeover
 from tests.real.waiting import eventually
 
@@ -185,6 +186,21 @@ def test_accepted_vanished_assets_go_to_the_trash(make_takeover: MakeTakeover) -
     assert list_assets(takeover) == before, "no row is removed"
     assert list_trashed(takeover) >= before - set(kept)
     assert takeover.report("import")["trashed"] == 0
+
+
+def test_another_database_closes_no_account(make_takeover: MakeTakeover, make_installation: MakeInstallation) -> None:
+    takeover = make_takeover("v2-local", assets=3)
+    takeover.report("import")
+    other = Takeover(make_installation(Generation.V2, assets=3, number=1), takeover.service)
+    before = list_assets(takeover)
+    for command in (("import", "--dry-run"), ("import",), ("follow", "--once")):
+        ended = other.run(*command)
+        assert (ended.returncode, "none of the" in ended.stderr) == (2, True), ended.stderr
+    assert list_assets(takeover) == before
+    takeover.service.start()
+    with takeover.client("ada") as client:
+        assert client.get("/api/users/me").status_code == 200
+    takeover.service.stop()
 
 
 def choose(takeover: Takeover) -> tuple[UUID, str]:
