@@ -373,6 +373,42 @@ async def test_a_proxy_gets_the_whole_url() -> None:
         assert proxy.connections == 1
 
 
+async def test_a_chunked_body_through_a_proxy_arrives_whole() -> None:
+    """The end marker of a chunk that comes after its data was read is not the end of the body."""
+    go_on = asyncio.Event()
+
+    async def answer(_number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel")
+        await writer.drain()
+        await go_on.wait()
+        writer.write(b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b"2\r\nlo\r\n0\r\n\r\n")
+
+    async with serving(answer) as proxy, aiohttp.ClientSession(proxy=f"http://127.0.0.1:{proxy.port}") as session:
+        response = await ProxiedClient(session).get(RequestTarget.parse("http://s3.example.org/a"), {})
+        body = await response.read_chunk()
+        go_on.set()
+        while piece := await response.read_chunk():
+            body += piece
+        assert body == b"hello"
+
+
+async def test_a_body_without_length_that_the_client_broke_off_has_not_ended() -> None:
+    async def answer(_number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"\r\nhel")
+        await reader.read()
+
+    async with serving(answer) as server, http() as client:
+        response = await client.get(target(server), {})
+        assert await response.read_chunk() == b"hel"
+        await client.aclose()
+        with pytest.raises(ConnectionEnded):
+            await response.read_chunk()
+        assert not response.is_complete
+
+
 async def test_a_request_that_is_cancelled_when_its_answer_comes_leaves_the_connection_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

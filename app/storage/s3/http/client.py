@@ -119,14 +119,16 @@ class HttpClient:
                 )
             except OSError as error:
                 raise ConnectorError(*error.args) from error
+            connection = HttpConnection(self._on_idle, self._on_lost, self._read_seconds)
             try:
-                _, connection = await loop.create_connection(
-                    lambda: HttpConnection(self._on_idle, self._on_lost, self._read_seconds),
+                await loop.create_connection(
+                    lambda: connection,
                     sock=connected,
                     ssl=self._tls if target.is_secure else None,
                     server_hostname=target.host if target.is_secure else None,
                 )
             except BaseException:
+                connection.close()  # before its socket, whose descriptor number may be used again
                 connected.close()
                 raise
         if connection.is_closing:

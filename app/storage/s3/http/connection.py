@@ -52,6 +52,7 @@ class HttpConnection(asyncio.Protocol):
         """The chunked body has ended."""
         self._is_reusable = False
         self._is_paused = False
+        self._is_aborted = False
         self.has_received = False
         """Whether anything has arrived since the last request was sent."""
         self.idle_since = 0.0
@@ -79,6 +80,7 @@ class HttpConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Idempotent; what was not received is lost."""
+        self._is_aborted = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -98,7 +100,7 @@ class HttpConnection(asyncio.Protocol):
         response, self._response = self._response, None
         if response is not None:
             # Without a length the end of the connection is that of the body; whoever knows the length finds out what is missing.
-            is_end = exc is None and self._left is None and not self._is_chunked
+            is_end = exc is None and self._left is None and not self._is_chunked and not self._is_aborted
             response.end(None if is_end else ConnectionEnded("the connection ended before the body"))
         self._fail(ConnectionEnded("the connection ended before the response"))
         self._on_lost(self)

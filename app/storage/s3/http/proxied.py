@@ -42,10 +42,16 @@ class ProxiedResponse:
         self._response.content.on_eof(callback)
 
     async def read_chunk(self) -> bytes:
-        return (await self._response.content.readchunk())[0]
+        while True:
+            data, is_end_of_chunk = await self._response.content.readchunk()
+            if data or not is_end_of_chunk:  # the end marker of a chunk may come by itself
+                return data
 
     async def read_all(self, limit: int) -> bytes:
-        return await self._response.content.read(limit)
+        body = b""
+        while len(body) < limit and (piece := await self.read_chunk()):
+            body += piece
+        return body[:limit]
 
     def close(self) -> None:
         self._response.close()
