@@ -233,7 +233,8 @@ def test_the_sdk_of_immich_reads_what_the_rows_say(imported: Takeover, name: str
     """With keys that Immich has issued: Ada's for everything and an asset of the library, Ben's for reading, with a video."""
     installation = imported.installation
     kind = {"ada": '"libraryId" IS NOT NULL', "ben": "type = 'IMAGE' AND \"livePhotoVideoId\" IS NULL"}[name]
-    chosen = 'SELECT {} FROM asset AS a JOIN asset_exif ON "assetId" = a.id WHERE a.id = ANY(%s) AND "ownerId" = %s AND {} ORDER BY a.id LIMIT 1'
+    chosen = """SELECT {} FROM asset AS a JOIN asset_exif ON "assetId" = a.id
+        WHERE a.id = ANY(%s) AND "ownerId" = %s AND visibility <> 'locked' AND {} ORDER BY a.id LIMIT 1"""
     mine = [installation.plain, installation.users[name]]
     columns = 'a.id, type, "originalFileName", "isFavorite", visibility::text, encode(thumbhash, \'base64\'), make, city, "fileSizeInByte"'
     (row,) = installation.execute(chosen.format(columns, kind), mine)
