@@ -183,6 +183,26 @@ async def test_a_connection_that_was_closed_while_idle_costs_no_request() -> Non
         assert (server.connections, len(server.heads)) == (2, 3)
 
 
+async def test_the_408_of_a_server_that_closes_an_idle_connection_is_no_answer() -> None:
+    async def answer(_number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_second = len(server.heads) == 2
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n" if is_second else PLAIN)
+
+    async with serving(answer) as server, http() as client:
+        for _ in range(2):
+            response = await client.get(target(server), {})
+            assert (response.status, await read_all(response)) == (200, b"hello")
+        assert server.connections == 2
+
+
+async def test_a_closed_client_opens_no_connection() -> None:
+    async with serving(sending(PLAIN)) as server, http() as client:
+        await client.aclose()
+        with pytest.raises(ConnectorError):
+            await client.get(target(server), {})
+        await eventually(lambda: server.open == 0)
+
+
 async def test_a_fresh_connection_that_ends_without_an_answer_is_an_error() -> None:
     async with serving(sending(then_close=True)) as server, http() as client:
         with pytest.raises(ConnectionEnded):
@@ -383,7 +403,7 @@ async def test_a_chunked_body_through_a_proxy_arrives_whole() -> None:
         await go_on.wait()
         writer.write(b"\r\n")
         await writer.drain()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # that the client has read the marker shows nowhere
         writer.write(b"2\r\nlo\r\n0\r\n\r\n")
 
     async with serving(answer) as proxy, aiohttp.ClientSession(proxy=f"http://127.0.0.1:{proxy.port}") as session:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
@@ -74,23 +75,29 @@ class HttpClient:
         self._origins: dict[HttpConnection, tuple[bool, str, int]] = {}
         """All open connections."""
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def get(self, target: RequestTarget, headers: Mapping[str, str]) -> HttpResponse:
         """Returns after the head of the response. Raises `HttpError`, `OSError` and `TimeoutError`."""
         request = target.encode_request(headers)
         connection = self._take_idle((target.is_secure, target.host, target.port))
         if connection is not None:
+            # The server may have closed it while it was idle (RFC 9112 section 9.3.1), with a 408 (RFC 9110 section 15.5.9): a GET may be
+            # sent again.
             try:
-                return await connection.send(request)
+                response = await connection.send(request)
+                if response.status != HTTPStatus.REQUEST_TIMEOUT:
+                    return response
+                response.close()
             except ConnectionEnded:
                 if connection.has_received:
                     raise
-                # The server has closed it while it was idle (RFC 9112 section 9.3.1): a GET may be sent again.
         connection = await self._connect(target)
         return await connection.send(request)
 
     async def aclose(self) -> None:
-        """Closes all connections; reads that go on fail."""
+        """Closes all connections; reads that go on fail, and so do later ones."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -131,7 +138,8 @@ class HttpClient:
                 connection.close()  # before its socket, whose descriptor number may be used again
                 connected.close()
                 raise
-        if connection.is_closing:
+        if self._is_closed or connection.is_closing:
+            connection.close()
             raise ConnectorError("closed at once")
         self._origins[connection] = (target.is_secure, target.host, target.port)
         return connection

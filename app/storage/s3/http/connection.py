@@ -98,6 +98,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         response, self._response = self._response, None
+        self._parser, self._head = None, b""  # the parser refers to this object
         if response is not None:
             # Without a length the end of the connection is that of the body; whoever knows the length finds out what is missing.
             is_end = exc is None and self._left is None and not self._is_chunked and not self._is_aborted
@@ -132,8 +133,9 @@ class HttpConnection(asyncio.Protocol):
             self._is_reusable = self._parser.should_keep_alive()  # not known any more when the message is complete
 
     def on_body(self, body: bytes) -> None:
-        if self._response is not None:
-            self._response.feed(body)
+        if self._response is None:
+            raise ResponseParserError("a body within the head")
+        self._response.feed(body)
 
     def on_message_complete(self) -> None:
         self._is_whole = True
