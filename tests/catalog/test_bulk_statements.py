@@ -55,6 +55,16 @@ async def test_every_value_is_stored_as_it_is(catalog: Catalog) -> None:
                 assert found[row["id"]]["created_at"].tzinfo is UTC
 
 
+async def test_each_value_gets_into_its_column_in_whatever_order_a_row_names_them(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    first, second = file_row(user.id), file_row(user.id)
+    async with catalog.database.write() as connection:
+        await insert_rows(connection, tables.file, [first, dict(reversed(second.items()))])
+    stored = await catalog.files.get(second["id"])
+    assert stored is not None
+    assert (stored.path, stored.mime_type) == (second["path"], second["mime_type"])
+
+
 async def test_text_that_no_database_can_hold_is_replaced(catalog: Catalog) -> None:
     user = await make_user(catalog)
     row = file_row(user.id, mime_type="image\0/\ud800jpeg")

@@ -26,17 +26,20 @@ async def insert_rows(connection: AsyncConnection, table: Table, rows: Sequence[
         await connection.execute(insert(table), list(rows))
         return
     names = list(rows[0])
-    processors = [
-        table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect) for name in names
-    ]
+    processors = {
+        name: table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect) for name in names
+    }
     columns = sql.SQL(", ").join(map(sql.Identifier, names))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), columns)
     driver: Any = (await connection.get_raw_connection()).driver_connection
     try:
         async with driver.cursor() as cursor, cursor.copy(statement) as copy:
             for row in rows:
-                values = zip(processors, row.values(), strict=True)
-                await copy.write_row([value if process is None else process(value) for process, value in values])
+                if len(row) != len(names):
+                    raise ValueError("rows of different columns")
+                await copy.write_row(
+                    [row[name] if process is None else process(row[name]) for name, process in processors.items()]
+                )
     except psycopg.Error as error:
         text = f"COPY {table.name}"
         raise DBAPIError.instance(text, None, error, psycopg.Error, True, dialect=connection.dialect) from error
