@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
@@ -60,29 +61,22 @@ class ImportedAssetRepository:
     ) -> BatchChanges | None:
         """As `apply`, where no file and no asset outside of the batch has a path or a checksum that it wants. Returns None otherwise, and
         writes nothing."""
-        return await self._apply(batch, progress, only_undisputed=True)
+        async with self._write_batch(batch) as (connection, known):
+            return None if _is_disputed(batch, known) else await _apply(connection, batch, known, progress)
 
     async def apply(self, batch: Sequence[ImportedAsset], *, progress: tuple[str, UUID] | None = None) -> BatchChanges:
         """Insert and update the assets. The owners must exist. `progress`: the name of the source and the id up to which it was read are
         stored in the same transaction. Raises `OutsideForeignRoots`."""
-        changes = await self._apply(batch, progress)
-        assert changes is not None  # noqa: S101 - for the type checker
-        return changes
+        async with self._write_batch(batch) as (connection, known):
+            return await _apply(connection, batch, known, progress)
 
-    async def _apply(
-        self, batch: Sequence[ImportedAsset], progress: tuple[str, UUID] | None, *, only_undisputed: bool = False
-    ) -> BatchChanges | None:
+    @asynccontextmanager
+    async def _write_batch(self, batch: Sequence[ImportedAsset]) -> AsyncIterator[tuple[AsyncConnection, KnownRows]]:
+        """A transaction in which the owners are locked, and the rows that concern the batch."""
         async with self._database.write() as connection:
             for owner_id in sorted({asset.owner_id for asset in batch}):
                 await quota.lock_owner(connection, owner_id)
-            known = await _read_known(connection, batch)
-            if only_undisputed and _is_disputed(batch, known):
-                return None
-            changes = compare_batch(batch, known)
-            await _write(connection, changes, known)
-            if progress is not None:
-                await store_progress(connection, *progress)
-        return changes
+            yield connection, await _read_known(connection, batch)
 
     async def link_videos(self, links: Mapping[UUID, UUID]) -> None:
         """Link photos to their videos, by the ids of both, where the catalogue has both."""
@@ -98,6 +92,16 @@ class ImportedAssetRepository:
                     if video_id in present:
                         linking = update(_asset).where(_asset.c.id == photo_id).values(live_photo_video_id=video_id)
                         await connection.execute(linking)
+
+
+async def _apply(
+    connection: AsyncConnection, batch: Sequence[ImportedAsset], known: KnownRows, progress: tuple[str, UUID] | None
+) -> BatchChanges:
+    changes = compare_batch(batch, known)
+    await _write(connection, changes, known)
+    if progress is not None:
+        await store_progress(connection, *progress)
+    return changes
 
 
 def _is_disputed(batch: Sequence[ImportedAsset], known: KnownRows) -> bool:
