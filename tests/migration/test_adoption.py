@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from app.catalog.database.engine import now
 from app.catalog.schema import tables
-from app.catalog.schema.records import File, FileKind, FileState
+from app.catalog.schema.records import FileKind, FileState
 from app.config import StorageEngine
 from app.migration.source_and_target import MoveRefused
 from app.migration.step_progress import SilentProgress
@@ -21,8 +21,9 @@ from app.migration.steps.adopt_step import AdoptionReport, adopt_foreign_files, 
 from app.migration.steps.run_step import run_move
 from tests.api.consistency import assert_consistent
 from tests.migration.commands import mediavault
+from tests.migration.foreign_assets import get_file
 from tests.migration.library import Library, open_library
-from tests.real.foreign_files import ForeignAsset, ForeignTree
+from tests.real.foreign_files import ForeignTree
 from tests.real.service import Service
 from tests.real.stacks import Stacks
 
@@ -47,12 +48,6 @@ async def tree(library: Library, tmp_path: Path) -> ForeignTree:
 
 async def adopt(library: Library) -> AdoptionReport:
     return await adopt_foreign_files(make_adoption_context(library.catalog, library.storage, SilentProgress()))
-
-
-async def get_file(library: Library, asset: ForeignAsset) -> File:
-    file = await library.catalog.files.get(asset.file_id)
-    assert file is not None
-    return file
 
 
 async def read(library: Library, path: str) -> bytes:

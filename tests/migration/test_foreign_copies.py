@@ -30,6 +30,7 @@ from app.migration.steps.switch_step import switch_move
 from tests.api.consistency import assert_consistent
 from tests.api.photos import photo
 from tests.migration.commands import mediavault
+from tests.migration.foreign_assets import change_object, get_file, record_anew
 from tests.migration.library import Library, open_library, settings_of
 from tests.real.databases import DatabaseKind
 from tests.real.foreign_files import ForeignAsset, ForeignTree
@@ -76,12 +77,6 @@ async def run(library: Library, **options: object) -> MoveReport:
 
 def count(report: MoveReport) -> dict[MoveState, int]:
     return {each.state: each.files for each in report.tallies}
-
-
-async def get_file(library: Library, asset: ForeignAsset) -> File:
-    file = await library.catalog.files.get(asset.file_id)
-    assert file is not None
-    return file
 
 
 async def read_copy(library: Library, file: File) -> bytes:
@@ -357,18 +352,6 @@ async def test_another_content_gets_another_copy_and_an_original_keeps_its_forme
     assert_consistent(library.stack, exact=True)
 
 
-async def record_anew(library: Library, asset: ForeignAsset, content: bytes, path: Path | None = None) -> None:
-    """As an import stores what the other program has recorded anew."""
-    file = await get_file(library, asset)
-    place = path or asset.path
-    if path is not None:
-        await asyncio.to_thread(asset.path.rename, path)
-    await asyncio.to_thread(place.write_bytes, content)
-    imported = ImportedFile(file.id, file.kind, str(place), len(content), "image/jpeg", hashlib.sha1(content).digest())
-    async with library.catalog.database.write() as connection:
-        await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
-
-
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_a_content_that_comes_back_has_its_former_copy_again(library: Library, tree: ForeignTree) -> None:
     await run(library)
@@ -423,17 +406,6 @@ async def test_a_former_copy_that_is_no_good_is_made_anew_from_a_whole_source(
         assert file.copy_path is None
         assert (former in library.at_target()) is (copy is not None), "it may be all that is left"
     await asyncio.to_thread(asset.path.write_bytes, asset.content)
-
-
-def change_object(library: Library, path: str, content: bytes | None) -> None:
-    """Delete the object, or replace its bytes."""
-    bucket = library.stack.bucket
-    assert bucket is not None
-    store, key = bucket.server.administration, path.removeprefix(f"s3://{bucket.name}/")
-    if content is None:
-        store.delete_object(Bucket=bucket.name, Key=key)
-    else:
-        store.put_object(Bucket=bucket.name, Key=key, Body=content)
 
 
 async def die(*_: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import cast
@@ -12,15 +11,13 @@ from uuid import UUID
 import pytest
 
 from app.catalog.database.engine import now
-from app.catalog.imports.imported_files import update_files
-from app.catalog.schema.import_records import ImportedFile
-from app.catalog.schema.records import File
 from app.jobs.service import JobService
 from app.migration.consistency.consistency_check import ConsistencyCheck
 from app.migration.consistency.finding_repair import ConsistencyRepair
 from app.migration.consistency.findings import ConsistencyFinding, ConsistencySummary
 from app.migration.steps.run_step import run_move
 from tests.api.consistency import assert_consistent
+from tests.migration.foreign_assets import change_object, get_file, record_anew
 from tests.migration.library import Library, open_library
 from tests.migration.verify.damaged_library import IgnoredProgress
 from tests.real.foreign_files import ForeignAsset, ForeignTree
@@ -66,36 +63,10 @@ async def verify(
     return {(each.problem, each.path, each.repair) for each in found}, summary
 
 
-async def get_file(library: Library, asset: ForeignAsset) -> File:
-    file = await library.catalog.files.get(asset.file_id)
-    assert file is not None
-    return file
-
-
 async def get_copy_path(library: Library, asset: ForeignAsset) -> str:
     path = (await get_file(library, asset)).copy_path
     assert path is not None
     return path
-
-
-async def record_anew(library: Library, asset: ForeignAsset, content: bytes) -> None:
-    """As an import stores what the other program has recorded anew."""
-    file = await get_file(library, asset)
-    await asyncio.to_thread(asset.path.write_bytes, content)
-    imported = ImportedFile(file.id, file.kind, file.path, len(content), "image/jpeg", hashlib.sha1(content).digest())
-    async with library.catalog.database.write() as connection:
-        await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
-
-
-def change_copy(library: Library, path: str, content: bytes | None) -> None:
-    """Delete the object, or replace its bytes."""
-    bucket = library.stack.bucket
-    assert bucket is not None
-    store, key = bucket.server.administration, path.removeprefix(f"s3://{bucket.name}/")
-    if content is None:
-        store.delete_object(Bucket=bucket.name, Key=key)
-    else:
-        store.put_object(Bucket=bucket.name, Key=key, Body=content)
 
 
 @pytest.mark.parametrize("checksums", [False, True], ids=["sizes", "checksums"])
@@ -103,9 +74,9 @@ async def test_copies_are_checked_while_the_folder_of_their_sources_is_not_mount
     library: Library, tree: ForeignTree, checksums: bool
 ) -> None:
     lost, cut, damaged = [await get_copy_path(library, asset) for asset in tree.assets]
-    await asyncio.to_thread(change_copy, library, lost, None)
-    await asyncio.to_thread(change_copy, library, cut, tree.assets[1].content[:-1])
-    await asyncio.to_thread(change_copy, library, damaged, bytes(len(tree.assets[2].content)))
+    await asyncio.to_thread(change_object, library, lost, None)
+    await asyncio.to_thread(change_object, library, cut, tree.assets[1].content[:-1])
+    await asyncio.to_thread(change_object, library, damaged, bytes(len(tree.assets[2].content)))
     away = await asyncio.to_thread(tree.root.rename, tree.root.with_name("away"))
 
     found, summary = await verify(library, checksums=checksums, repairs=True)
@@ -128,9 +99,9 @@ async def test_former_copies_are_checked_and_never_given_up(
     assert (await run_move(library.work())).problems.count == 0
     found, summary = await verify(library, checksums=True)
     assert (found, summary.copies, summary.unsettled) == (set(), 6, 0)
-    await asyncio.to_thread(change_copy, library, lost, None)
-    await asyncio.to_thread(change_copy, library, cut, former[1][:-1])
-    await asyncio.to_thread(change_copy, library, damaged, bytes(len(former[2])))
+    await asyncio.to_thread(change_object, library, lost, None)
+    await asyncio.to_thread(change_object, library, cut, former[1][:-1])
+    await asyncio.to_thread(change_object, library, damaged, bytes(len(former[2])))
 
     found, summary = await verify(library, checksums=checksums, repairs=True)
 
@@ -147,7 +118,7 @@ async def test_a_former_copy_that_goes_meanwhile_is_no_finding(
     asset = tree.assets[0]
     former = await get_copy_path(library, asset)
     await record_anew(library, asset, b"another photo")
-    await asyncio.to_thread(change_copy, library, former, None)
+    await asyncio.to_thread(change_object, library, former, None)
     find = library.catalog.kept_copies.find_former
 
     async def find_before_the_asset_is_removed(ids: Iterable[UUID]) -> frozenset[UUID]:
@@ -167,7 +138,7 @@ async def test_a_lost_or_damaged_copy_is_made_anew_from_a_whole_source(
     asset = tree.assets[0]
     path = await get_copy_path(library, asset)
     content = {"missing": None, "size": asset.content[:-1], "checksum": bytes(len(asset.content))}[damage]
-    await asyncio.to_thread(change_copy, library, path, content)
+    await asyncio.to_thread(change_object, library, path, content)
     assert (await verify(library, checksums=True))[0] == {(damage, path, None)}, "nobody asked for a repair"
     assert (await get_file(library, asset)).copy_path == path
 
@@ -191,7 +162,7 @@ async def test_a_copy_of_a_source_that_is_not_whole_is_kept(
     """Parts of it may be all that is left; and a store may answer wrongly that it has no such object."""
     asset = tree.assets[0]
     path = await get_copy_path(library, asset)
-    await asyncio.to_thread(change_copy, library, path, None if copy == "missing" else bytes(len(asset.content)))
+    await asyncio.to_thread(change_object, library, path, None if copy == "missing" else bytes(len(asset.content)))
     if source == "missing":
         await asyncio.to_thread(asset.path.unlink)
     else:
