@@ -23,8 +23,8 @@ MEBIBYTE = 1024 * 1024
 PIECE_BYTES = 4 * MEBIBYTE
 FIRST_PIECES, MORE_PIECES, MAX_PIECES = 4, 2, 8
 """Of one read."""
-MAX_PIECES_OF_ALL = 16
-"""64 MiB."""
+MAX_PIECES_OF_ALL = 8
+"""32 MiB: ten downloads at once are to grow the process by less than 64 MiB, all buffers together."""
 MAX_READY = 2
 """Pieces that lie ready before a further one is fetched."""
 SMALLEST_REST = 3 * PIECE_BYTES
