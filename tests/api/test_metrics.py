@@ -23,6 +23,7 @@ from tests.metrics.named_metrics import find_selectors, list_queries
 from tests.real.archives import make_link
 from tests.real.metrics import MetricsClient, Scrape
 from tests.real.postgres import Postgres
+from tests.real.process_usage import serving
 from tests.real.sample_media import make_jpeg
 from tests.real.service import COMMAND, Service, free_port
 from tests.real.stacks import Engine, Stacks
@@ -259,10 +260,6 @@ def test_no_port_no_metrics_and_a_taken_one_is_named(start_service: StartService
     assert "MEDIAVAULT_METRICS_PORT is IMMICH_PORT" in same.log
 
 
-def serving(service: Service) -> dict[int, psutil.Process]:
-    return {child.pid: child for child in service.process.children() if child.status() != psutil.STATUS_ZOMBIE}
-
-
 def test_the_processes_of_a_host_are_summed(start_service: StartService) -> None:
     """SIGKILL of one keeps what it has counted, and so does the replacement of all."""
     metrics = MetricsClient(free_port())
@@ -288,18 +285,19 @@ def test_the_processes_of_a_host_are_summed(start_service: StartService) -> None
         send()
         assert count(metrics.scrape()) == sent
         for _ in range(2):
-            killed = next(iter(serving(service)))
+            killed = next(iter(serving(service.process)))
             os.kill(killed, signal.SIGKILL)
             eventually(
-                lambda gone=killed: len(serving(service)) == PROCESSES and gone not in serving(service), "another runs"
+                lambda gone=killed: len(serving(service.process)) == PROCESSES and gone not in serving(service.process),
+                "another runs",
             )
             assert count(metrics.scrape()) == sent
             send()
             assert count(metrics.scrape()) == sent
-        before = set(serving(service))
+        before = set(serving(service.process))
         service.process.send_signal(signal.SIGHUP)
         eventually(
-            lambda: len(serving(service)) == PROCESSES and not before & serving(service).keys(),
+            lambda: len(serving(service.process)) == PROCESSES and not before & serving(service.process).keys(),
             "all are new",
             within=60,
         )

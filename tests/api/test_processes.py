@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import httpx
-import psutil
 import pytest
 
 from tests.api.start_service import StartService
 from tests.real.elections import assert_never_two, read_terms
+from tests.real.process_usage import serving
 from tests.real.service import Service
 from tests.real.uploads import assert_next_upload_works, fresh_bytes, uploaded
 from tests.real.waiting import eventually
@@ -27,13 +27,8 @@ PROGRAM = ("-m", "app.cli", "serve", "--no-worker", "--processes", str(PROCESSES
 @pytest.fixture(params=["local", "s3"])
 def service(start_service: StartService, request: pytest.FixtureRequest) -> Service:
     started = start_service(request.param, program=PROGRAM)
-    eventually(lambda: len(serving(started)) == PROCESSES, "all processes run")
+    eventually(lambda: len(serving(started.process)) == PROCESSES, "all processes run")
     return started
-
-
-def serving(service: Service) -> dict[int, psutil.Process]:
-    """The serving processes, by id."""
-    return {child.pid: child for child in service.process.children() if child.status() != psutil.STATUS_ZOMBIE}
 
 
 class SteadyClient:
@@ -73,11 +68,13 @@ def test_a_process_that_ends_is_replaced(service: Service) -> None:
     with service.client(account) as client:
         asset = uploaded(client, fresh_bytes(100_000))
         for _ in range(2):
-            before = serving(service)
+            before = serving(service.process)
             killed = next(iter(before))
             os.kill(killed, signal.SIGKILL)
-            eventually(lambda known=before: len(serving(service).keys() - known.keys()) == 1, "another one runs")
-            assert killed not in serving(service)
+            eventually(
+                lambda known=before: len(serving(service.process).keys() - known.keys()) == 1, "another one runs"
+            )
+            assert killed not in serving(service.process)
             assert client.get(f"/api/assets/{asset}", headers={"connection": "close"}).status_code == 200
         assert_next_upload_works(client)
     assert service.log.count("a serving process ended") == 2
@@ -99,7 +96,7 @@ def test_another_process_takes_over_what_one_does_for_all(service: Service) -> N
         killed[former] = datetime.now(UTC)
         os.kill(former, signal.SIGKILL)
         eventually(lambda: not killed.keys() & set(find_elected().values()), "another one does it", within=10)
-    assert set(find_elected().values()) <= serving(service).keys()
+    assert set(find_elected().values()) <= serving(service.process).keys()
     assert service.stop() == 0
     terms = read_terms([service.log], killed)
     assert sum(map(len, terms.values())) >= 4
@@ -110,12 +107,12 @@ def test_processes_are_replaced_without_a_failed_request(service: Service) -> No
     account = service.people.add()
     with service.client(account) as client:
         asset = uploaded(client, fresh_bytes(100_000))
-    before = set(serving(service))
+    before = set(serving(service.process))
     steady = SteadyClient(service, f"/api/assets/{asset}/original", account.headers)
     with steady.running():
         service.process.send_signal(signal.SIGHUP)
         eventually(
-            lambda: len(serving(service)) == PROCESSES and not before & serving(service).keys(),
+            lambda: len(serving(service.process)) == PROCESSES and not before & serving(service.process).keys(),
             "all are new",
             within=60,
         )
@@ -126,7 +123,7 @@ def test_processes_are_replaced_without_a_failed_request(service: Service) -> No
 
 def test_a_stop_ends_all_processes(service: Service) -> None:
     """An init system may signal each of them, too."""
-    before = serving(service)
+    before = serving(service.process)
     for process in (service.process, *before.values()):
         process.send_signal(signal.SIGTERM)
     assert service.wait() == 0
@@ -135,7 +132,7 @@ def test_a_stop_ends_all_processes(service: Service) -> None:
 
 
 def test_processes_end_with_their_supervisor(service: Service) -> None:
-    before = serving(service)
+    before = serving(service.process)
     service.process.kill()
     eventually(lambda: not any(each.is_running() for each in before.values()), "they have ended")
     service.start()

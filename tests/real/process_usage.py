@@ -1,4 +1,4 @@
-"""Measures a service: peak memory of its process tree, and bytes that it reads from files."""
+"""Measures a service: peak memory of its process tree, bytes that it reads from files, and which processes serve."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ def resident_bytes(process: psutil.Process) -> int:
         with suppress(psutil.NoSuchProcess):
             total += each.memory_info().rss
     return total
+
+
+def serving(process: psutil.Process) -> dict[int, psutil.Process]:
+    """The children of a service with several processes, by id. One that has ended is none, also if that is not known yet when they are listed."""
+    running: dict[int, psutil.Process] = {}
+    for child in process.children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                running[child.pid] = child
+    return running
 
 
 def read_bytes(process: psutil.Process) -> int:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from tests.real.notes import Note
+from tests.real.process_usage import serving
 from tests.real.service import Service
 from tests.real.stacks import Stacks
 from tests.real.waiting import eventually
@@ -48,7 +47,7 @@ def test_a_replacement_of_all_processes_fails_no_request(
         load = Load(service.url, service.people, random.Random(seed), pause=PAUSE_SECONDS)
         with unharmed(load, "three processes are replaced", note):
             for _ in range(LONG_ROUNDS if soak else SHORT_ROUNDS):
-                before = serving(service)
+                before = set(serving(service.process))
                 service.process.send_signal(signal.SIGHUP)
                 eventually(lambda old=before: is_replaced(service, old), "all are new", within=REPLACE_SECONDS)
         for account, library in load.libraries:
@@ -74,11 +73,6 @@ def unharmed(load: Load, what: str, note: Note) -> Iterator[None]:
     assert load.log.failures == {}
 
 
-def serving(service: Service) -> set[int]:
-    """The ids of the serving processes."""
-    return {child.pid for child in service.process.children() if child.status() != psutil.STATUS_ZOMBIE}
-
-
 def is_replaced(service: Service, before: set[int]) -> bool:
-    now = serving(service)
+    now = set(serving(service.process))
     return len(now) == SERVICES and not now & before
