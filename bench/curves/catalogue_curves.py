@@ -21,8 +21,6 @@ from tests.real.uploads import upload
 
 CHECKED = 5000
 SWEPT = 200
-READ_WHOLE_UP_TO = 1_000_000
-"""Assets. Work that reads all of them takes minutes with more; it reads pages of the same size, one after the other."""
 Point = tuple[int, float]
 Curves = dict[str, list[Point]]
 """By name of the work: number of assets, and CPU seconds."""
@@ -52,8 +50,6 @@ def _measure(running: MeasuredService, size: int) -> Iterator[tuple[str, float]]
     yield "delete for good", running.measure(lambda: _delete(running, [next(uploaded)]))
     running.run(_mark_files(running))
     yield f"sweep of {SWEPT} files", running.measure_in_bench(partial(_sweep, running))
-    if size > READ_WHOLE_UP_TO:
-        return
     yield "catalogue's part of verify", running.measure_in_bench(lambda: running.run(_read_all(running.catalog)))
     yield (
         "catalogue's part of migrate plan",
