@@ -33,7 +33,8 @@ from app.catalog.browsing.searches import SearchRepository
 from app.catalog.browsing.timeline import TimelineRepository
 from app.catalog.counts.counts import CountRepository
 from app.catalog.counts.kept_counts import KeptCountRepository
-from app.catalog.database.engine import MAX_WAITING, Database, now, parse_url
+from app.catalog.database.engine import MAX_WAITING, Database, now
+from app.catalog.database.locations import parse_url
 from app.catalog.database.process_locks import ProcessLock, try_exclusive, try_lock
 from app.catalog.database.schema_upgrade import ensure_current
 from app.catalog.downloads.archive_links import ArchiveLinkRepository

@@ -16,7 +16,7 @@ import typer
 from app import __version__
 from app.api.http.connections import create_connection_registry
 from app.api.http.server import DrainingServer
-from app.catalog.database.engine import SqliteLocation, parse_url
+from app.catalog.database.locations import SqliteLocation, parse_url
 from app.cli.first_run import FIRST_USER, SIGN_IN_MINUTES, create_sign_in_token
 from app.cli.metrics_listener import MetricsListener
 from app.cli.process_supervisor import ServingProcess

@@ -14,7 +14,8 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import ProgrammingError
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import Database, SqliteLocation, parse_url
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import SqliteLocation, parse_url
 from app.catalog.database.schema_upgrade import ensure_current
 from app.catalog.errors import CatalogError, SchemaMismatch
 from app.catalog.schema import tables

@@ -22,7 +22,8 @@ from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException, Un
 from procrastinate.jobs import Job, Status
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import PostgresLocation, build_postgres_arguments
+from app.catalog.database.locations import PostgresLocation
+from app.catalog.database.postgres_engine import build_postgres_arguments
 from app.catalog.errors import CatalogError, CatalogUnavailable
 from app.catalog.schema.records import Task, TaskKind
 from app.catalog.task_queues import PAUSED_FLAG

@@ -13,7 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import SqliteLocation
+from app.catalog.database.locations import SqliteLocation
 from app.catalog.schema.records import Task, TaskKind
 from app.config import Settings
 from app.health.readiness import CheckFailed

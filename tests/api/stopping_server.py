@@ -11,7 +11,7 @@ import signal
 from functools import wraps
 from typing import Any
 
-from app.catalog.database import engine
+from app.catalog.database import time_limits
 from app.catalog.uploads import uploads
 from app.cli import main
 
@@ -32,8 +32,8 @@ def stop_in_transaction() -> None:
 
 
 if __name__ == "__main__":
-    engine.BUSY_SECONDS = BUSY_SECONDS
-    engine.STATEMENT_SECONDS = IDLE_SECONDS
+    time_limits.BUSY_SECONDS = BUSY_SECONDS
+    time_limits.STATEMENT_SECONDS = IDLE_SECONDS
     if "MEDIAVAULT_TEST_STOPS" in os.environ:
         stop_in_transaction()
     main()

@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from app.catalog.catalog import open_catalog
 from app.catalog.database import availability
-from app.catalog.database.engine import Database, parse_url
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import parse_url
 from app.catalog.errors import CatalogBusy, CatalogUnreachable
 from tests.catalog.rows import begin, make_user, upload
 from tests.real.catalogues import Databases, locked_table

@@ -21,7 +21,9 @@ from psycopg import waiting
 from sqlalchemy import insert, text, update
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.database import availability, engine
+from app.catalog.database import availability, sqlite_engine, time_limits
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import parse_url
 from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, ConstraintViolation
 from app.catalog.schema import tables
@@ -69,7 +71,7 @@ async def test_the_traceback_of_a_failed_statement_tells_no_values(catalog: Cata
 async def test_a_lock_that_is_held_for_too_long_is_unavailable(
     database: DatabaseKind, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
+    monkeypatch.setattr(time_limits, "BUSY_SECONDS", 1)
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         file = stored(await begin(catalog, user.id))
@@ -85,7 +87,7 @@ async def test_a_lock_that_is_held_for_too_long_is_unavailable(
 
 async def test_waiting_for_a_connection_is_bounded(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     user = await make_user(catalog)
-    monkeypatch.setattr(engine, "POOL_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(time_limits, "POOL_TIMEOUT_SECONDS", 0.2)
     async with asyncio.timeout(20), AsyncExitStack() as stack:
         taken = 0
         with suppress(CatalogUnavailable):
@@ -133,7 +135,7 @@ async def test_a_server_that_stops_is_waited_for_only_so_long(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the limit of a transaction alone."""
-    monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 0.5)
+    monkeypatch.setattr(time_limits, "TRANSACTION_SECONDS", 0.5)
     monkeypatch.setattr(availability, "SILENCE_SECONDS", 10 * PATIENCE)
     db_url = databases.ready("postgresql")
     async with open_and_close(db_url) as catalog:
@@ -181,7 +183,7 @@ async def wait_until_blocked(db_url: str, then: LiteralString = "pid") -> None:
 async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothing(
     database: DatabaseKind, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 3)
+    monkeypatch.setattr(time_limits, "BUSY_SECONDS", 3)
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         files = [stored(await begin(catalog, user.id)) for _ in range(5)]
@@ -307,8 +309,8 @@ async def test_a_connection_whose_opening_was_cancelled_is_closed(
             super().close()
             closed.append(self)
 
-    monkeypatch.setattr(engine, "SqliteConnection", Watched)
-    database = engine.Database(engine.parse_url(f"sqlite:///{tmp_path}/catalogue.db"))
+    monkeypatch.setattr(sqlite_engine, "SqliteConnection", Watched)
+    database = Database(parse_url(f"sqlite:///{tmp_path}/catalogue.db"))
     reading = asyncio.create_task(Catalog(database).ping())
     await eventually_so(lambda: _is_not_empty(made), "the connection is being opened")
     reading.cancel()

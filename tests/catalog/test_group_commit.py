@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.database import engine, group_commit
+from app.catalog.database import group_commit, time_limits
 from app.catalog.database.prepared_statements import prepare
 from app.catalog.database.sqlite_driver import Transaction
 from app.catalog.database.sqlite_file import SqliteConnection
@@ -164,7 +164,7 @@ async def test_a_caller_that_gave_up_before_its_turn_changes_nothing(catalog: Ca
 
 
 async def test_none_waits_without_end_for_a_disk_that_hangs(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "POOL_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(time_limits, "POOL_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(group_commit, "CLOSE_SECONDS", 0.2)
     user = await make_user(catalog)
     gate = Gate()

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app.catalog.database import outage
-from app.catalog.database.engine import Database, parse_url
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import parse_url
 from app.catalog.database.outage import FailedWork, OutageLog
 from app.catalog.errors import CatalogError, CatalogFull, CatalogUnavailable, CatalogUnreachable, NotFound
 from app.storage.errors import StorageUnavailable

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, MetaData, delete, func, select, text, update
 from app.catalog import migrations
 from app.catalog.assets import folded_name_backfill
 from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
-from app.catalog.database.engine import PostgresLocation, SqliteLocation, parse_url
+from app.catalog.database.locations import PostgresLocation, SqliteLocation, parse_url
 from app.catalog.database.schema_upgrade import OLDEST_PROGRAM_FLAG
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from app.catalog.schema import tables

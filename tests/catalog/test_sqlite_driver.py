@@ -11,14 +11,15 @@ import aiosqlite
 import pytest
 from sqlalchemy import text
 
-from app.catalog.database import engine
-from app.catalog.database.engine import Database, parse_url
+from app.catalog.database import time_limits
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import parse_url
 from app.catalog.errors import CatalogLocked, ConstraintViolation
 
 
 @pytest.fixture
 async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(time_limits, "BUSY_SECONDS", 0)
     database = Database(parse_url(f"sqlite:///{tmp_path}/catalogue.db"))
     try:
         async with database.write() as connection:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.database import engine
+from app.catalog.database import time_limits
 from app.catalog.errors import CatalogFileMoved, CatalogLocked
 from app.health import catalog_check
 from app.health.catalog_check import CatalogCheck
@@ -30,7 +30,7 @@ async def test_a_lock_that_is_not_let_go_is_told_and_passes(
     db_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     monkeypatch.setattr(catalog_check, "PROBE_SECONDS", 0.0)
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
+    monkeypatch.setattr(time_limits, "BUSY_SECONDS", 1)
     catalog = await open_catalog(db_url)
     async with asyncio.timeout(WITHIN), aclosing(catalog), aclosing(CatalogCheck(catalog)) as check:
         await check.check()  # before the patience is shortened: on a busy machine a write takes longer than that

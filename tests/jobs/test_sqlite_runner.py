@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.database.engine import SqliteLocation
+from app.catalog.database.locations import SqliteLocation
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.schema.records import AssetType, TaskKind, TaskState
 from app.jobs import sqlite_runner as module

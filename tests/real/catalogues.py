@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.database.engine import Database, SqliteLocation, parse_url
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import SqliteLocation, parse_url
 from tests.real.databases import DatabaseFactory, DatabaseKind, sqlite_path
 from tests.real.postgres import Postgres
 

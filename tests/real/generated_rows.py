@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import PostgresLocation
+from app.catalog.database.locations import PostgresLocation
 
 BATCH = 100_000
 FIRST_DAY = "2005-01-01"

@@ -15,8 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 
-from app.catalog.database.engine import Database, SqliteLocation
+from app.catalog.database.engine import Database
 from app.catalog.database.error_translation import translate_database_error
+from app.catalog.database.locations import SqliteLocation
 from app.catalog.schema import tables
 from app.catalog.schema.column_types import replace_unstorable
 from app.catalog.schema.records import AssetFilters

@@ -43,7 +43,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.backup.stale_rows import DroppedRows, drop_restored_rows
-from app.catalog.database.engine import Database, PostgresLocation
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import PostgresLocation
 from app.catalog.database.schema_upgrade import (
     OLDEST_PROGRAM_FLAG,
     apply_migrations,

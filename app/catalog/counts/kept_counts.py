@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Select, Table, delete, func, insert, literal, select, true, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog.database.engine import Database, PostgresLocation
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import PostgresLocation
 from app.catalog.database.month_functions import Month, MonthText
 from app.catalog.files import ID_BATCH_SIZE
 from app.catalog.schema import tables

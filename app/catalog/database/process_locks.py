@@ -17,8 +17,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog.database.engine import Database, SqliteLocation
+from app.catalog.database.engine import Database
 from app.catalog.database.error_translation import translate_database_error
+from app.catalog.database.locations import SqliteLocation
 from app.catalog.errors import CatalogError, CatalogUnavailable
 
 LockCheck = Callable[[], Awaitable[None]]

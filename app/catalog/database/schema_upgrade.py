@@ -23,7 +23,8 @@ from sqlalchemy import Connection, delete, insert, inspect, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import column
 
-from app.catalog.database.engine import Database, PostgresLocation, SqliteLocation
+from app.catalog.database.engine import Database
+from app.catalog.database.locations import PostgresLocation, SqliteLocation
 from app.catalog.errors import CatalogError, CatalogLocked, CatalogUnavailable, SchemaMismatch
 from app.catalog.migrations import HEAD, OLDEST_PROGRAM
 from app.catalog.schema import tables

@@ -15,7 +15,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from sqlalchemy.engine import URL
 
-from app.catalog.database.engine import PostgresLocation, parse_url
+from app.catalog.database.locations import PostgresLocation, parse_url
 from app.catalog.errors import InvalidDatabaseUrl
 from app.immich.errors import ImmichError, SourceUnavailable
 from app.immich.source.records import UnusableDate
