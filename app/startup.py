@@ -31,8 +31,9 @@ from app.media.pipeline import ProcessingPipeline
 from app.media.processor import MediaProcessor
 from app.metrics.instruments import ProcessMetrics
 from app.storage.errors import StagingFull, StorageError
+from app.storage.opening import open_storage
 from app.storage.path import is_s3_uri
-from app.storage.service import StorageService, open_storage
+from app.storage.service import StorageService
 from app.storage.staging import Staging
 from app.tracing import Tracing, TracingUnavailable, open_tracing
 

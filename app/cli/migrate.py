@@ -190,7 +190,7 @@ def _run_with_context(
     from app.migration.migration_context import MigrationContext  # noqa: PLC0415
     from app.migration.source_and_target import MEDIA_MISSING, MoveRefused, find_route  # noqa: PLC0415
     from app.storage.errors import StorageError  # noqa: PLC0415
-    from app.storage.service import open_storage  # noqa: PLC0415
+    from app.storage.opening import open_storage  # noqa: PLC0415
 
     settings = load_settings_or_exit()
     _silence_logging(settings)

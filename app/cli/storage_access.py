@@ -13,7 +13,8 @@ from app.health.markers import MARKER_NAME, MEDIA_FOLDERS, MediaLocationCheck, c
 from app.health.media_folder import MountCheckFailed
 from app.libraries.import_paths.link_roots import update_foreign_roots
 from app.storage.errors import StorageError, StorageUnavailable
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 
 
 @asynccontextmanager

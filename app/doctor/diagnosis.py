@@ -15,7 +15,8 @@ from app.doctor.findings import DiagnosisReport, ReportSection
 from app.doctor.media_location import check_local_writes, check_markers, check_media_folder, check_staging
 from app.doctor.programs import check_programs
 from app.storage.errors import StorageError
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 
 
 async def diagnose(settings: Settings) -> DiagnosisReport:

@@ -3,6 +3,7 @@
 Imports nothing of HTTP and nothing of the catalogue.
 """
 
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 
 __all__ = ["StorageService", "open_storage"]

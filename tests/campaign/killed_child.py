@@ -39,8 +39,9 @@ from app.migration.steps.cleanup_step import clean_up_move
 from app.migration.steps.rollback_step import roll_back_move
 from app.migration.steps.run_step import run_move
 from app.migration.steps.switch_step import switch_move
+from app.storage.opening import open_storage
 from app.storage.ranges import ByteRange
-from app.storage.service import StorageService, open_storage
+from app.storage.service import StorageService
 from app.uploads.ingest import UploadIngest
 from tests.campaign.effects import observe_effects
 from tests.real.uploads import FORM_TAIL, FORM_TYPE, form_head, sidecar_part

@@ -15,7 +15,8 @@ from app.health.markers import MEDIA_FOLDERS, MediaLocationCheck, check_root_exi
 from app.health.media_folder import MountCheckFailed
 from app.health.mount_states import MountCondition, MountKind
 from app.storage.errors import StorageUnavailable
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 
 
 class MediaSetup:

@@ -16,7 +16,8 @@ from app.health.mount_states import MountCondition
 from app.health.write_probe import LONGEST_RETRY_SECONDS, PROBE_SECONDS, WriteProbe
 from app.storage.errors import StorageError, StoragePermission, StorageUnavailable
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.s3.conftest import s3_settings

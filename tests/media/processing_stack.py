@@ -20,7 +20,8 @@ from app.media.generated_file_store import GeneratedFileStore
 from app.media.pipeline import ProcessingPipeline
 from app.media.processor import MediaProcessor
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.api.consistency import assert_consistent, differences, read_state
 from tests.real.stacks import Stack
 from tests.real.sweeping import sweep_all

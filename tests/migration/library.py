@@ -28,7 +28,8 @@ from app.migration.copy_check import VerifyMethod
 from app.migration.migration_context import MigrationContext
 from app.migration.source_and_target import OPPOSITE_ENGINE, find_route
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.api.consistency import assert_consistent, differences, read_state
 from tests.catalog.rows import make_user, new_asset
 from tests.migration.commands import mediavault

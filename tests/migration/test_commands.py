@@ -15,7 +15,7 @@ from app.migration.problems import FileProblem
 from app.migration.steps.plan_step import plan_move
 from app.migration.steps.run_step import run_move
 from app.storage.key import Key
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.migration.commands import mediavault
 from tests.migration.library import Library, settings_of
 from tests.real.service import Service

@@ -28,7 +28,7 @@ from app.migration.steps.run_step import run_move
 from app.migration.steps.switch_step import switch_move
 from app.storage.errors import StorageError, StoragePermission
 from app.storage.key import Key
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.migration.library import ExpectedFile, Library, make_filters, settings_of
 from tests.migration.unlisted_folders import hide
 from tests.real.mounts import disks_below, fill_up

@@ -19,7 +19,8 @@ import pytest
 from app.config import S3Encryption, Settings, StorageEngine
 from app.storage.errors import StorageError, StoragePermission
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.api.consistency import assert_consistent
 from tests.migration.commands import mediavault
 from tests.real.seaweedfs import Identity, SeaweedFS, seaweedfs_binary

@@ -15,7 +15,8 @@ from argon2 import PasswordHasher
 
 from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.real.secrets import record_secret
 from tests.real.stacks import Stack
 

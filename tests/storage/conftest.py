@@ -12,7 +12,7 @@ import pytest
 
 from app.config import Settings
 from app.storage.backend import StorageBackend
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.store_records import CORE
 

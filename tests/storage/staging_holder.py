@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from app.config import Settings
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 
 
 async def main(path: str) -> None:

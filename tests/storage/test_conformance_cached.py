@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.backend import StorageBackend
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.conformance import Conformance
 from tests.storage.conftest import Place, make_s3_place, settings_of

@@ -12,7 +12,7 @@ import pytest
 from app.metrics.instruments import ProcessMetrics
 from app.metrics.segments import SharedSegments
 from app.storage.backend import StorageBackend
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.real.moto import Moto
 from tests.real.rclone import Rclone, rclone_binary
 from tests.storage.conformance import Conformance

@@ -15,7 +15,7 @@ from app.metrics.segments import SharedSegments
 from app.storage.backend import StorageBackend
 from app.storage.errors import ObjectExists, ObjectNotFound
 from app.storage.key import Key
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.storage.conftest import Place, settings_of
 
 

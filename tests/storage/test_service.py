@@ -19,9 +19,10 @@ from app.storage.errors import (
 )
 from app.storage.key import Key
 from app.storage.local import LocalBackend
+from app.storage.opening import open_storage
 from app.storage.ranges import ByteRange
 from app.storage.resumable import ResumableWriteState
-from app.storage.service import StorageService, open_storage
+from app.storage.service import StorageService
 from app.storage.staging import Staging
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.guarantees.content import pattern

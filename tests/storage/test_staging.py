@@ -27,7 +27,8 @@ from app.storage.errors import (
     StoragePermission,
 )
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from app.storage.staging import ByteBudget, Staging
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.conftest import Place, settings_of

@@ -22,7 +22,8 @@ from app.migration.backups.backup_schedule import BackupSchedule
 from app.migration.backups.backup_store import BackupInfo, BackupInProgress, BackupStore, list_backups
 from app.storage.errors import StorageUnavailable
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.catalog.rows import LEASE, make_user, new_asset, stored
 from tests.real.catalogues import Databases
 from tests.real.stacks import ENGINES, USUAL, Engine, Stack, Stacks

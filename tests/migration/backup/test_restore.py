@@ -29,7 +29,8 @@ from app.migration.backups.restore import RestoreResult, restore_backup
 from app.migration.consistency.consistency_check import ConsistencyCheck
 from app.migration.consistency.findings import ConsistencyFinding, FindingKind
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.catalog.rows import LEASE, make_user, new_asset, stored
 from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import contents

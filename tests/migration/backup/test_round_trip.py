@@ -13,7 +13,7 @@ from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
 from app.migration.backups.backup_store import BackupInfo, BackupStore
 from app.migration.backups.restore import read_file_chunks, restore_backup
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import FILLED_TABLES, ROWS, contents, fill
 from tests.real.catalogues import Databases

@@ -10,7 +10,8 @@ import pytest
 from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
 from app.storage.key import Key
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.migration.verify.damaged_library import DamagedLibrary
 from tests.real.catalogues import Databases, databases
 from tests.real.stacks import ENGINES, USUAL, Engine, Stack, Stacks

@@ -12,7 +12,8 @@ import pytest
 
 from app.metrics.instruments import ProcessMetrics
 from app.storage.cache.backend import CachedBackend
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from tests.real.disk_folders import disk_folder
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import SeaweedFS

@@ -26,11 +26,11 @@ from app.storage.local import resumable as local_resumable
 from app.storage.local import resumable_file
 from app.storage.local.file_writer import PendingFile
 from app.storage.local.resumable_file import ResumableFile
+from app.storage.opening import open_storage
 from app.storage.s3 import S3Backend
 from app.storage.s3 import resumable as s3_resumable
 from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
-from app.storage.service import open_storage
 from tests.real.sdk_caches import keep_sdk_descriptions
 from tests.storage.guarantees.content import MEBIBYTE, pattern
 from tests.storage.guarantees.resumable_row import TakenOver, UploadRow

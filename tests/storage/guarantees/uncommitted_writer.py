@@ -7,7 +7,7 @@ import sys
 
 from app.config import Settings
 from app.storage.key import Key
-from app.storage.service import open_storage
+from app.storage.opening import open_storage
 from tests.storage.guarantees.content import MEBIBYTE, pattern
 
 

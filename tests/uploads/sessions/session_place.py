@@ -22,7 +22,8 @@ from app.catalog.schema.records import Asset, FileState, User
 from app.catalog.schema.upload_records import Upload
 from app.config import Settings
 from app.jobs.sweeper import sweep
-from app.storage.service import StorageService, open_storage
+from app.storage.opening import open_storage
+from app.storage.service import StorageService
 from app.uploads.sessions.service import UploadSessions
 from app.uploads.sessions.session_values import (
     ChunkDigest,
