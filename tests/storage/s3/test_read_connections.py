@@ -24,6 +24,8 @@ LARGE = random.Random(21).randbytes(4 * 1024 * 1024)
 CONNECTIONS = 8
 PATIENCE = 30.0
 IDLE = scheduling.IDLE_SECONDS * 4
+CLIENTS = 60
+"""Readers at once."""
 
 
 async def read_as(backend: S3Backend, account: Hashable, key: str) -> bytes:
@@ -233,8 +235,15 @@ async def test_random_clients_get_their_bytes_and_leave_nothing_behind(
     """Fast, slow and leaving clients of several accounts, many more than connections."""
     dice = random.Random(seed)
     backend = await open_small_pool(open_backend)
+    places = asyncio.Semaphore(CLIENTS)  # more at once wait longer for a connection than a client has to
 
     async def run_client(account: int, pause: float, chunks: int | None) -> None:
+        try:
+            await read_and_check(account, pause, chunks)
+        finally:
+            places.release()
+
+    async def read_and_check(account: int, pause: float, chunks: int | None) -> None:
         read_for_account(account)
         first = dice.randrange(len(LARGE))
         async with backend.read_stream(Key("large"), ByteRange(first, None)) as stream:
@@ -244,7 +253,8 @@ async def test_random_clients_get_their_bytes_and_leave_nothing_behind(
         assert chunks is not None or len(found) == stream.served.length
 
     async with asyncio.timeout(PATIENCE * 20), asyncio.TaskGroup() as group:
-        for _ in range(2000 if soak else 60):
+        for _ in range(2000 if soak else CLIENTS):
+            await places.acquire()
             pause = dice.choice([0.0, 0.0, 0.01, 0.05])
             group.create_task(run_client(dice.randrange(4), pause, dice.choice([None, None, 1, 5])))
             await asyncio.sleep(dice.choice([0.0, 0.0, 0.01]))
