@@ -12,7 +12,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, Page, expect
+from sqlalchemy import update
 
+from app.catalog.catalog import Catalog
+from app.catalog.database.engine import now
+from app.catalog.schema import tables
+from app.migration.source_retention import SOURCE_RETENTION
 from tests.api.consistency import assert_consistent
 from tests.real.accounts import Account
 from tests.real.processing import wait_until_idle
@@ -53,6 +58,7 @@ async def test_a_move_to_s3_is_told_and_its_photos_are_shown(
         await expect(progress).to_have_attribute("value", re.compile("0.7"))
         await _migrate(service, "switch")
         await expect(card).to_contain_text(re.compile(r"In use at the target\s*\d+ files"))
+        await asyncio.to_thread(service.people.call, _end_retention)
         await _migrate(service, "cleanup")
         await expect(card).to_contain_text(re.compile(r"Removed from the source\s*\d+ files"))
         await expect(card).to_contain_text("Finished")
@@ -89,6 +95,12 @@ def _fill(service: Service, admin: Account, folder: Path) -> tuple[str, str]:
 async def _migrate(service: Service, step: str) -> None:
     done = await asyncio.to_thread(service.run, "migrate", step, "--to", "s3")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def _end_retention(catalog: Catalog) -> None:
+    """As if the files had been switched a minute earlier: `cleanup` waits for so long."""
+    async with catalog.database.write() as connection:
+        await connection.execute(update(tables.migration_item).values(switched_at=now() - SOURCE_RETENTION))
 
 
 async def _expect_panel(web_page: WebPage, asset_id: str, place: str, path: str) -> None:
