@@ -15,17 +15,17 @@ RUN apt-get update \
 COPY pyproject.toml README.md ./
 COPY app ./app
 # Saves space: of the SDK's descriptions of some 400 services, only those of S3 and of the credential providers stay. Translated messages,
-# other databases and numpy's build tools go. Debug symbols are stripped except in bundled libraries (….libs), which strip would break.
+# other databases, tests of packages and numpy's build tools go. Debug symbols are stripped except in bundled libraries (….libs), which strip would break.
 # hadolint ignore=DL3003
 RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/build/bin/pip --python /opt/mediavault/bin/python install --quiet --no-deps dist/*.whl \
     && find /opt/mediavault/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
         ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} + \
     && cd /opt/mediavault/lib/python3*/site-packages \
-    && find numpy -type d -name tests -prune -exec rm -r {} + \
+    && find alembic croniter greenlet mako numpy -type d \( -name tests -o -name testing \) -prune ! -path numpy/testing -exec rm -r {} + \
     && rm -rf numpy/distutils numpy/f2py exiv2/locale exiv2/examples \
         sqlalchemy/testing sqlalchemy/dialects/mssql sqlalchemy/dialects/mysql sqlalchemy/dialects/oracle \
-    && find aiohttp exiv2 PIL sqlalchemy uvloop -name '*.so' -exec strip --strip-debug {} +
+    && find aiohttp exiv2 frozenlist greenlet httptools multidict PIL propcache sqlalchemy uvloop -name '*.so' -exec strip --strip-debug {} +
 
 FROM python:3.13-slim-trixie
 # Security updates of ffmpeg matter more than a fixed version, which Debian withdraws. Drivers for graphics cards (Mesa, LLVM) are 200 MB
