@@ -30,6 +30,7 @@ from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
 from app.api.http.repeated_head import RepeatedHead
 from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
+from app.api.http.responses.body_reader import BodyReader, create_body_reader
 from app.api.http.responses.file_sender import FileSender, create_file_sender
 from app.api.http.responses.interim_responses import INTERIM_RESPONSES, InterimResponder
 from app.api.http.responses.uvicorn_cycle import (
@@ -71,6 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
         "_application",
         "_blank_bytes",
         "_body",
+        "_body_reader",
         "_client_of_request",
         "_client_sent_eof",
         "_data",
@@ -122,6 +124,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._known_host_field: tuple[bytes, bytes] | None = None
         """The `Host` field of an earlier request on this connection that was valid."""
         self._file_sender: FileSender | None = None
+        self._body_reader: BodyReader | None = None
         self._repeated_head: RepeatedHead | None = None
         self._repeated_scope: dict[str, Any] = {}
         """The scope of the request that had this head; each repetition changes path, query and fields in it."""
@@ -142,6 +145,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = HoldableFlowControl(transport)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._file_sender = create_file_sender(transport, self.flow, self._registry.poller)
+        self._body_reader = create_body_reader(transport)
         self._trusted = self._registry.trusted_proxies.contains(self._address)
         self._admission = self._registry.register(
             self._address,
@@ -240,6 +244,7 @@ class HttpProtocol(HttpToolsProtocol):
         data, size = self._data, len(self._data)
         while (start := self._position) < size:
             in_body = self._in_message
+            has_length = in_body and not self._body.is_chunked
             if in_body:
                 end = self._body.advance(data, start, size)
             elif self._answering or self._is_turn_scheduled:
@@ -250,7 +255,10 @@ class HttpProtocol(HttpToolsProtocol):
                     return
                 start = self._position
             self._position = end
-            self._feed(data if end - start == size else memoryview(data)[start:end])
+            if has_length:
+                self._take_body(data if end - start == size else data[start:end])
+            else:
+                self._feed(data if end - start == size else memoryview(data)[start:end])
             if self.transport.is_closing():
                 return
             if in_body and self._in_message and end < size:  # `advance` stopped after many small chunks
@@ -269,6 +277,21 @@ class HttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(head)
         if self._in_message and self._body.is_complete:
             raise ApiError(400, "The body of the request is malformed")
+
+    def _take_body(self, piece: bytes) -> None:
+        """A piece of a body with a length. The parser would only copy it."""
+        self.on_body(piece)
+        if self._body.is_complete:
+            self._end_body()
+
+    def _end_body(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)  # the former one still waits for the body
+        self.on_message_complete()
+
+    def _on_body_read(self) -> None:
+        """The request cycle has read the end of the body."""
+        self._end_body()
+        self.flow.resume_reading()
 
     def _end_of_head(self, data: bytes, size: int) -> int:
         """The offset at which the head at `_position` ends; -1 if the head is not complete. Skips blank lines before the head."""
@@ -417,6 +440,8 @@ class HttpProtocol(HttpToolsProtocol):
             request_body=self._body,
             is_draining=lambda: self._registry.is_draining,
             file_sender=self._file_sender,
+            body_reader=self._body_reader,
+            on_body_read=self._on_body_read,
         )
         extensions: dict[str, object] = {DISCONNECT_SOURCE: self.cycle}
         if self._is_http_1_1:

@@ -41,6 +41,21 @@ class BodyFraming:
     def is_complete(self) -> bool:
         return not self._left and not self._chunked
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether chunk lines or trailers are still to come."""
+        return self._chunked
+
+    @property
+    def bytes_left(self) -> int:
+        """Bytes that have not arrived yet of a body with a length; 0 for a chunked one."""
+        return 0 if self._chunked else self._left
+
+    def skip(self, count: int) -> bool:
+        """Count bytes that were not passed to `advance`, at most `bytes_left`. Returns `is_complete`."""
+        self._left -= count
+        return self.is_complete
+
     def may_exceed(self, size: int) -> bool:
         """Whether more than `size` bytes of the body may still arrive."""
         return self._chunked or self._left > size

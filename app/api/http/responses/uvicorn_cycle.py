@@ -11,9 +11,12 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.api.http.request_body import BodyFraming
+from app.api.http.responses.body_reader import BodyReader
 from app.api.http.responses.file_sender import FileSender
 from app.delivery.response import ZERO_COPY_SEND
 
+MAX_UNAWAITED_BYTES = 1024 * 1024
+"""After so many bytes that were read without waiting, the other connections have their turn."""
 MAX_IGNORED_BODY_BYTES = 64 * 1024
 """The longest rest of a body that is read and discarded after the response has started, to keep the connection for the next request."""
 
@@ -55,6 +58,11 @@ class HoldableFlowControl(FlowControl):
         self._is_writable_event = Signal(is_set=True)  # pyright: ignore[reportAttributeAccessIssue, reportIncompatibleUnannotatedOverride]
         self._is_held = False
 
+    @property
+    def may_read_directly(self) -> bool:
+        """Whether the transport reads nothing for now, and a part of the body may be read past it."""
+        return self.read_paused and not self._is_held
+
     def hold_reading(self) -> None:
         self._is_held = True
         self.pause_reading()
@@ -77,6 +85,7 @@ class UvicornRequestCycle(RequestResponseCycle):
     the response replaces `100 Continue`: the client may then send no body. It closes too if `is_draining()` when the response starts.
     """
 
+    flow: HoldableFlowControl
     closes_connection = False
     on_disconnect: Callable[[], None] | None = None
     """See `DisconnectSource`."""
@@ -87,11 +96,17 @@ class UvicornRequestCycle(RequestResponseCycle):
         request_body: BodyFraming,
         is_draining: Callable[[], bool],
         file_sender: FileSender | None,
+        body_reader: BodyReader | None,
+        on_body_read: Callable[[], None],
         **options: Any,
     ) -> None:
-        """`file_sender`: None where the connection has none, and so the scope no `ZERO_COPY_SEND`."""
+        """`file_sender`: None where the connection has none, and so the scope no `ZERO_COPY_SEND`. `on_body_read` is called when the cycle
+        has read the end of the body by `body_reader`."""
         super().__init__(**options)
         self.file_sender = file_sender
+        self._body_reader = body_reader
+        self._on_body_read = on_body_read
+        self._unawaited_bytes = 0
         self._request_body = request_body
         self._is_draining = is_draining
 
@@ -108,16 +123,40 @@ class UvicornRequestCycle(RequestResponseCycle):
         finally:
             # They refer to this object: without the cycle, request and response are freed without the garbage collector.
             self.scope["extensions"] = {}  # pyright: ignore[reportGeneralTypeIssues]
+            self._on_body_read = _ignore
 
     async def receive(self) -> Any:
         """Bytes that arrived before the client disconnected come before the disconnect: a resumable upload keeps them."""
         if self.disconnected and self.body and not self.response_complete:
             body, self.body = bytes(self.body), bytearray()
             return {"type": "http.request", "body": body, "more_body": self.more_body}
+        if data := self._read_arrived():
+            return {"type": "http.request", "body": data, "more_body": self.more_body}
         message = await super().receive()
         if message["type"] == "http.disconnect" and self.body and not self.response_complete:
             return await self.receive()
         return message
+
+    def _read_arrived(self) -> bytes:
+        """Bytes of the body that wait in the socket while the transport does not read: they cost no turn of the event loop. Empty where
+        `receive` has to wait."""
+        reader, framing = self._body_reader, self._request_body
+        if (
+            reader is None
+            or self.body
+            or not framing.bytes_left
+            or not self.flow.may_read_directly
+            or self.disconnected
+            or self.response_complete
+            or self._unawaited_bytes >= MAX_UNAWAITED_BYTES
+        ):
+            self._unawaited_bytes = 0
+            return b""
+        data = reader.read(framing.bytes_left)
+        self._unawaited_bytes += len(data)
+        if data and framing.skip(len(data)):
+            self._on_body_read()
+        return data
 
     async def send(self, message: Any) -> None:
         if message["type"] == ZERO_COPY_SEND:
@@ -148,3 +187,7 @@ class UvicornRequestCycle(RequestResponseCycle):
     @property
     def _has_unread_body(self) -> bool:
         return self.waiting_for_100_continue or self._request_body.may_exceed(MAX_IGNORED_BODY_BYTES)
+
+
+def _ignore() -> None:
+    """The request has ended."""
