@@ -157,7 +157,7 @@ async def _keep_former_copy(context: MigrationContext, file: File, path: str) ->
         return problem
     if await find_foreign_problem(context.storage, file.path, recorded) is not None:
         return problem
-    await copies.forget_former(former)
+    await copies.forget_former(former, file.sha1)
     return TARGET_BUSY
 
 

@@ -408,6 +408,38 @@ async def test_a_former_copy_that_is_no_good_is_made_anew_from_a_whole_source(
     await asyncio.to_thread(asset.path.write_bytes, asset.content)
 
 
+async def test_a_former_copy_of_other_bytes_stays_where_the_name_of_the_new_copy_is_its_own(
+    library: Library, tree: ForeignTree
+) -> None:
+    """Names have four bytes of the SHA-1: the former copy is no damaged one of the new content, and all that is left of its own."""
+    asset = tree.assets[0]
+    former_content, content = _find_contents_of_equal_names()
+    await record_anew(library, asset, former_content)
+    await run(library)
+    former = (await get_file(library, asset)).copy_path
+    await record_anew(library, asset, content)
+
+    reports = [await run(library) for _ in range(2)]
+
+    await library.sweep()
+    assert [report.problems.count for report in reports] == [1, 1]
+    file = await get_file(library, asset)
+    assert file.copy_path is None
+    assert await read_copy(library, replace(file, copy_path=former)) == former_content
+    await record_anew(library, asset, asset.content)
+
+
+def _find_contents_of_equal_names() -> tuple[bytes, bytes]:
+    """Two contents whose SHA-1s begin alike: among 2**18 there are eight such pairs on average."""
+    seen: dict[bytes, bytes] = {}
+    for number in range(2**18):
+        content = b"photo %d" % number
+        other = seen.setdefault(hashlib.sha1(content).digest()[:4], content)
+        if other != content:
+            return other, content
+    raise AssertionError("there is none")
+
+
 async def die(*_: object) -> None:
     raise asyncio.CancelledError
 

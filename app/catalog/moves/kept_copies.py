@@ -144,10 +144,12 @@ class KeptCopyRepository:
             keeping = update(_file).where(_file.c.id == file_id, is_same).values(copy_path=path)
             return (await connection.execute(keeping)).rowcount == 1
 
-    async def forget_former(self, copy_id: UUID) -> bool:
-        """Mark a former copy for deletion. Returns False where it is none any more."""
+    async def forget_former(self, copy_id: UUID, sha1: bytes) -> bool:
+        """Mark a former copy of the content with this SHA-1, which the caller has just read elsewhere, for deletion. Returns False where it
+        is none any more, or is recorded with another content: copies' names have only the beginning of the SHA-1."""
+        is_same = _file.c.sha1.is_(None) | (_file.c.sha1 == sha1)
         async with self._database.write() as connection:
-            former = select(_file.c.id).where(_file.c.id == copy_id, _where_former()).with_for_update()
+            former = select(_file.c.id).where(_file.c.id == copy_id, is_same, _where_former()).with_for_update()
             return (
                 await mark_unfinished_for_deletion(connection, (await connection.execute(former)).scalars().all()) == 1
             )
