@@ -16,6 +16,7 @@ from tests.api.uploads.upload_clients import (
     asset_data,
     begun_ietf,
     completeness,
+    encode,
     ietf_append_fields,
     ietf_creation_fields,
     sha1_digest,
@@ -224,11 +225,17 @@ REFUSED_CREATIONS: list[tuple[dict[str, Any], int]] = [
     ({"upload-complete": "true"}, 400),
     ({"x-immich-asset-data": None}, 400),
     ({"x-immich-asset-data": "???"}, 400),
+    ({"x-immich-asset-data": encode("[]")}, 400),
+    ({"x-immich-asset-data": encode("{") * 2}, 400),
+    ({"x-immich-asset-data": asset_data(description="x" * 40_000)}, 431),
+    ({"x-immich-asset-data": "A" * 70_000}, 431),
     ({"x-immich-asset-data": asset_data("../../etc/passwd")}, 400),
     ({"x-immich-asset-data": asset_data(fileCreatedAt="yesterday")}, 400),
     ({"repr-digest": None}, 400),
     ({"repr-digest": "sha=abc"}, 400),
     ({"upload-length": "-1"}, 400),
+    ({"upload-length": "\u0661".encode()}, 400),
+    ({"upload-length": str(2**63)}, 400),
     ({"content-digest": "sha-256=:AAAA:"}, 400),
     ({"x-api-key": "wrong"}, 401),
 ]
@@ -241,6 +248,24 @@ def test_creations_that_are_refused(client: httpx.Client) -> None:
         answer = client.post("/api/upload", content=b"12345", headers=sent)
         assert answer.status_code == status, headers
         assert answer.json()["message"]
+
+
+REPEATED_FIELDS = ["x-immich-asset-data", "upload-complete", "upload-length"]
+
+
+@pytest.mark.parametrize("name", REPEATED_FIELDS)
+def test_a_repeated_field_is_refused(client: httpx.Client, name: str) -> None:
+    fields = ietf_creation_fields(b"12345", is_complete=True) | {"upload-length": "5"}
+    answer = client.post("/api/upload", content=b"12345", headers=[*fields.items(), (name, fields[name])])
+    assert answer.status_code == 400
+    assert "location" not in answer.headers
+
+
+def test_tricks_in_a_name_stay_a_name(client: httpx.Client) -> None:
+    data = fresh_bytes(100)
+    fields = ietf_creation_fields(data, is_complete=True, name="../..\\x/ä\u202e.jpg")
+    answer = client.post("/api/upload", content=data, headers=fields)
+    assert client.get(f"/api/assets/{answer.json()['id']}").json()["originalFileName"] == "ä\u202e.jpg"
 
 
 REFUSED_APPENDS: list[tuple[dict[str, Any], int]] = [
