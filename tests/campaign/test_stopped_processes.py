@@ -1,4 +1,5 @@
-"""Two processes serve the same uploads, while they are stopped (SIGSTOP), woken up and killed at random, and clients go on at the other one.
+"""Two processes serve the same uploads, by tus and the IETF draft, while they are stopped (SIGSTOP), woken up and killed at random, and
+clients go on at the other one.
 
 What a stopped process still holds (bytes, locks, open transactions) must do no harm when it wakes up.
 """
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +24,15 @@ import psutil
 import pytest
 
 from tests.api.consistency import assert_consistent
-from tests.api.uploads.upload_clients import TUS, append_tus, create_tus
+from tests.api.uploads.upload_clients import (
+    TUS,
+    append_ietf,
+    append_tus,
+    completeness,
+    create_tus,
+    ietf_creation_fields,
+)
+from tests.campaign.upload_speakers import NEWEST_VERSION, OLDER_VERSIONS
 from tests.real.accounts import Account
 from tests.real.notes import Note
 from tests.real.service import Service
@@ -43,41 +53,89 @@ UPLOAD_SECONDS = 300.0
 RETRIED = (409, 423, 429, 503)
 
 
+class Dialect(Protocol):
+    """Builds and sends the requests of one protocol."""
+
+    name: str
+
+    def create(self, client: httpx.Client, data: bytes) -> httpx.Response:
+        """Begin an upload of `data`, of which nothing is sent yet."""
+        ...
+
+    def ask(self, client: httpx.Client, location: str) -> httpx.Response: ...
+
+    def append(self, client: httpx.Client, location: str, data: bytes, start: int, end: int) -> httpx.Response: ...
+
+
+class TusDialect:
+    name = "tus"
+
+    def create(self, client: httpx.Client, data: bytes) -> httpx.Response:
+        return create_tus(client, len(data))
+
+    def ask(self, client: httpx.Client, location: str) -> httpx.Response:
+        return client.head(location, headers=TUS)
+
+    def append(self, client: httpx.Client, location: str, data: bytes, start: int, end: int) -> httpx.Response:
+        return append_tus(client, location, start, data[start:end])
+
+
+class IetfDialect:
+    def __init__(self, version: int) -> None:
+        self.name = f"the draft's version {version}"
+        self._version = version
+
+    def create(self, client: httpx.Client, data: bytes) -> httpx.Response:
+        fields = ietf_creation_fields(data, version=self._version, is_complete=False)
+        return client.post("/api/upload", headers=fields)
+
+    def ask(self, client: httpx.Client, location: str) -> httpx.Response:
+        return client.head(location, headers=completeness(self._version, is_complete=False))
+
+    def append(self, client: httpx.Client, location: str, data: bytes, start: int, end: int) -> httpx.Response:
+        is_last = end == len(data)
+        return append_ietf(client, location, start, data[start:end], version=self._version, is_complete=is_last)
+
+
 @dataclass
 class RestlessClient:
-    """Uploads files, and sends each request to either process."""
+    """Uploads files, each by one of `dialects`, and sends each request to either process."""
 
     services: list[Service]
     account: Account
     size: int
     dice: random.Random
+    dialects: list[Dialect]
     statuses: Counter[str] = field(default_factory=Counter)
+    completed: Counter[str] = field(default_factory=Counter)
 
     def upload(self) -> tuple[str, bytes]:
         """Upload one file; returns the asset's id and the SHA-1."""
+        dialect = self.dice.choice(self.dialects)
         data = some_bytes(self.size, self.dice.randrange(2**32))
         location, offset, acknowledged = "", None, 0
         deadline = time.monotonic() + UPLOAD_SECONDS
         while time.monotonic() < deadline:
             with suppress(httpx.TransportError), self._any_client() as client:
                 if not location:
-                    answer = create_tus(client, len(data))
+                    answer = dialect.create(client, data)
                     if self._is_accepted(answer):
                         location = urlsplit(answer.headers["location"]).path
                     continue
                 if offset is None:
-                    answer = client.head(location, headers=TUS)
+                    answer = dialect.ask(client, location)
                 else:
                     end = min(offset + self._choose_length(), len(data))
                     sent_at, offset = offset, None  # unknown until it is answered
-                    answer = append_tus(client, location, sent_at, data[sent_at:end])
+                    answer = dialect.append(client, location, data, sent_at, end)
                 if self._is_accepted(answer):
                     offset = int(answer.headers["upload-offset"])
                     assert offset >= acknowledged, f"{acknowledged} bytes were acknowledged, and then {offset}"
                     acknowledged = offset
                     if "mediavault-asset-id" in answer.headers:
+                        self.completed[dialect.name] += 1
                         return answer.headers["mediavault-asset-id"], hashlib.sha1(data).digest()
-        raise AssertionError(f"{location} is not complete, after {acknowledged} of {len(data)} bytes")
+        raise AssertionError(f"{location} ({dialect.name}) is not complete, after {acknowledged} of {len(data)} bytes")
 
     def _any_client(self) -> httpx.Client:
         return self.dice.choice(self.services).client(self.account, timeout=PATIENCE_SECONDS)
@@ -129,7 +187,10 @@ def test_uploads_survive_processes_that_are_stopped_at_random(
 ) -> None:
     dice = random.Random(seed)
     accounts = [services[0].people.add() for _ in range(CLIENTS)]
-    clients = [RestlessClient(services, account, SIZES[stack], random.Random(dice.random())) for account in accounts]
+    dialects = [TusDialect(), IetfDialect(NEWEST_VERSION), IetfDialect(dice.choice(OLDER_VERSIONS))]
+    clients = [
+        RestlessClient(services, account, SIZES[stack], random.Random(dice.random()), dialects) for account in accounts
+    ]
     ended = threading.Event()
     with ThreadPoolExecutor(CLIENTS + 1) as threads:
         disturbing = threads.submit(disturb, services, random.Random(dice.random()), ended)
@@ -151,4 +212,6 @@ def test_uploads_survive_processes_that_are_stopped_at_random(
     assert_consistent(services[0].stack, exact=True)
     assert services[0].stack.leftovers() == []
     statuses = sum((each.statuses for each in clients), Counter[str]())
-    note(f"{CLIENTS * UPLOADS} uploads on {stack}, processes {dict(done)}: {dict(statuses)} (seed {seed})")
+    completed = sum((each.completed for each in clients), Counter[str]())
+    assert len(completed) == len(dialects)
+    note(f"uploads on {stack} {dict(completed)}, processes {dict(done)}: {dict(statuses)} (seed {seed})")
