@@ -9,6 +9,8 @@ from tests.real.databases import DatabaseKind
 from tests.real.stacks import ENGINES, Engine
 
 DATABASES: tuple[DatabaseKind, DatabaseKind] = ("sqlite", "postgresql")
+CROSSED: tuple[tuple[Engine, DatabaseKind], ...] = (("local", "postgresql"), ("s3", "sqlite"))
+"""Storage and database in other pairs than the stacks have."""
 EITHER = [pytest.param(0, id="either"), pytest.param(1, id="the other", marks=pytest.mark.soak)]
 
 
@@ -20,3 +22,8 @@ def stack(request: pytest.FixtureRequest, run_seed: int) -> Engine:
 @pytest.fixture(params=EITHER)
 def database(request: pytest.FixtureRequest, run_seed: int) -> DatabaseKind:
     return DATABASES[(run_seed + request.param) % 2]
+
+
+@pytest.fixture(params=EITHER)
+def crossed(request: pytest.FixtureRequest, run_seed: int) -> tuple[Engine, DatabaseKind]:
+    return CROSSED[(run_seed + request.param) % 2]

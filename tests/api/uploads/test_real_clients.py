@@ -18,12 +18,16 @@ import pytest
 from tests.api.start_service import StartService
 from tests.api.uploads.upload_clients import TUS, asset_data, sha1_digest
 from tests.real.accounts import Account
+from tests.real.chosen import crossed
 from tests.real.cutting_proxy import CuttingProxy
+from tests.real.databases import DatabaseKind
 from tests.real.foreign_clients import FOLDER, foreign_clients_python
 from tests.real.npm import node, npm_packages
 from tests.real.service import ROOT, Service
 from tests.real.stacks import Database, Engine
 from tests.real.uploads import FIELDS, fresh_bytes
+
+__all__ = ["crossed"]
 
 RUN_SECONDS = 120
 TUS_CLIENT = ROOT / "tests/real/tus_client"
@@ -82,14 +86,31 @@ def run_tus_js(
     )
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_tus_js_client(service: Service, client: httpx.Client, account: Account, tmp_path: Path, protocol: str) -> None:
+@pytest.fixture
+def crossed_service(crossed: tuple[Engine, DatabaseKind], start_service: StartService) -> Service:
+    engine, database = crossed
+    return start_service(engine, database=database)
+
+
+def upload_by_tus_js(service: Service, account: Account, folder: Path, protocol: str) -> None:
     data = fresh_bytes(500 * KIBIBYTE)
-    report = run_tus_js(service.port, account, tmp_path, data, protocol, 200 * KIBIBYTE)
+    report = run_tus_js(service.port, account, folder, data, protocol, 200 * KIBIBYTE)
     assert "error" not in report
     assert report["requests"] == ["POST", "PATCH", "PATCH", "PATCH"]
-    assert_one_asset(client, data)
-    assert report["asset"] == client.get("/api/assets").json()["items"][0]["id"]
+    with service.client(account) as client:
+        assert_one_asset(client, data)
+        assert report["asset"] == client.get("/api/assets").json()["items"][0]["id"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_tus_js_client(service: Service, account: Account, tmp_path: Path, protocol: str) -> None:
+    upload_by_tus_js(service, account, tmp_path, protocol)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_tus_js_client_on_other_pairs(crossed_service: Service, tmp_path: Path, protocol: str) -> None:
+    """Of storage and database; `service` has the usual pairs."""
+    upload_by_tus_js(crossed_service, crossed_service.people.add(), tmp_path, protocol)
 
 
 @pytest.mark.parametrize(("with_creation", "is_deferred"), [(True, False), (False, True), (True, True)])
@@ -158,18 +179,18 @@ def run_python(script: str, service: Service, account: Account, folder: Path, da
     return run([*command, folder / "photo.jpg"], folder)
 
 
-def test_the_documented_examples(service: Service, client: httpx.Client, account: Account, tmp_path: Path) -> None:
+def run_documented_examples(service: Service, account: Account, folder: Path) -> None:
     text = (ROOT / "docs/uploads.md").read_text(encoding="utf-8")
     examples = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert len(examples) == 7
     data = fresh_bytes(200 * KIBIBYTE)
     halves = data[: len(data) // 2], data[len(data) // 2 :]
     for name, content in (("photo", data), ("photo.1", halves[0]), ("photo.2", halves[1])):
-        (tmp_path / name).write_bytes(content)
+        (folder / name).write_bytes(content)
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(examples)],
-        env={"PATH": os.environ["PATH"], "SERVER": service.url, "KEY": account.key, "FILE": str(tmp_path / "photo")},
+        env={"PATH": os.environ["PATH"], "SERVER": service.url, "KEY": account.key, "FILE": str(folder / "photo")},
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS,
@@ -178,8 +199,17 @@ def test_the_documented_examples(service: Service, client: httpx.Client, account
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('"created"') == 3
-    stored = {
-        hashlib.sha1(client.get(f"/api/assets/{asset['id']}/original").content).digest()
-        for asset in client.get("/api/assets").json()["items"]
-    }
+    with service.client(account) as client:
+        stored = {
+            hashlib.sha1(client.get(f"/api/assets/{asset['id']}/original").content).digest()
+            for asset in client.get("/api/assets").json()["items"]
+        }
     assert stored == {hashlib.sha1(content).digest() for content in (data, *halves)}
+
+
+def test_the_documented_examples(service: Service, account: Account, tmp_path: Path) -> None:
+    run_documented_examples(service, account, tmp_path)
+
+
+def test_the_documented_examples_on_other_pairs(crossed_service: Service, tmp_path: Path) -> None:
+    run_documented_examples(crossed_service, crossed_service.people.add(), tmp_path)
