@@ -49,7 +49,7 @@ class ArchivePlanner:
             await self._require_mounted(assets)
         else:
             assets = await self._load_assets(owner_id, asset_ids, with_locked=with_locked)
-        groups = await self._add_motion_parts(owner_id, assets)
+        groups = await self._add_motion_parts(owner_id, assets, with_locked=with_locked)
         sized = ([(asset.id, _original_size(asset)) for asset in group] for group in groups)
         parts = await asyncio.to_thread(lambda: list(split_by_size(sized, limit)))
         if len(parts) > 1 or await self._load_planned_names(owner_id, parts[0].asset_ids if parts else []):
@@ -90,7 +90,7 @@ class ArchivePlanner:
     async def _load_assets(self, owner_id: UUID, asset_ids: Iterable[UUID], *, with_locked: bool) -> list[Asset]:
         unique_ids = list(dict.fromkeys(asset_ids))
         owned = await self._catalog.assets.get_many_owned(owner_id, unique_ids)
-        shown = {each.id for each in owned.values() if with_locked or each.visibility is not Visibility.LOCKED}
+        shown = {each.id for each in _list_shown(owned.values(), with_locked=with_locked)}
         missing = [asset_id for asset_id in unique_ids if asset_id not in shown]
         if missing:
             raise NotFound("asset", missing)
@@ -108,10 +108,13 @@ class ArchivePlanner:
                 reason = f"is offline: the library {library.name!r} is not mounted"
                 raise NotArchivable(asset.id, asset.original_file_name, reason)
 
-    async def _add_motion_parts(self, owner_id: UUID, assets: Sequence[Asset]) -> list[list[Asset]]:
+    async def _add_motion_parts(
+        self, owner_id: UUID, assets: Sequence[Asset], *, with_locked: bool
+    ) -> list[list[Asset]]:
         """One group for each asset: the asset, and for a live photo its motion part if that is archivable."""
         motion_ids = [asset.live_photo_video_id for asset in assets if asset.live_photo_video_id]
-        motion_parts = await self._catalog.assets.get_many_owned(owner_id, motion_ids)
+        owned = await self._catalog.assets.get_many_owned(owner_id, motion_ids)
+        motion_parts = {each.id: each for each in _list_shown(owned.values(), with_locked=with_locked)}
         groups: list[list[Asset]] = []
         for asset in assets:
             motion_part = motion_parts.get(asset.live_photo_video_id) if asset.live_photo_video_id else None
@@ -119,6 +122,10 @@ class ArchivePlanner:
                 [asset] if motion_part is None or _not_archivable_reason(motion_part) else [asset, motion_part]
             )
         return groups
+
+
+def _list_shown(assets: Iterable[Asset], *, with_locked: bool) -> list[Asset]:
+    return [asset for asset in assets if with_locked or asset.visibility is not Visibility.LOCKED]
 
 
 def _build_layout(manifest: Manifest) -> ZipLayout:

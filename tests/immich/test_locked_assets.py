@@ -18,12 +18,14 @@ BOX = {"x": 0, "y": 0, "width": 8, "height": 8, "imageWidth": 32, "imageHeight":
 
 @pytest.fixture(scope="module", params=list(COMBINATIONS), ids=COMBINATION_IDS)
 def takeover(request: pytest.FixtureRequest, make_takeover: MakeTakeover) -> Iterator[Takeover]:
-    """Imported, and served. The person's key has all permissions, and one asset is locked."""
-    takeover = make_takeover(request.param, assets=10)
+    """Imported, and served. The person's key has all permissions, one asset is locked, and one is a video."""
+    takeover = make_takeover(request.param, assets=20)
     own = takeover.installation
     chosen = """SELECT id FROM asset WHERE id = ANY(%s) AND "ownerId" = %s AND "deletedAt" IS NULL AND "livePhotoVideoId" IS NULL
-        AND "libraryId" IS NULL AND visibility = 'timeline' ORDER BY id LIMIT 1"""
+        AND "libraryId" IS NULL AND visibility = 'timeline' AND type = 'IMAGE' ORDER BY id LIMIT 1"""
     own.execute(f"UPDATE asset SET visibility = 'locked' WHERE id IN ({chosen})", [own.plain, own.users[NAME]])
+    video = "SELECT id FROM asset WHERE id = ANY(%s) AND type = 'VIDEO' AND visibility = 'timeline' ORDER BY id LIMIT 1"
+    own.execute(f'UPDATE asset SET "ownerId" = %s WHERE id IN ({video})', [own.users[NAME], own.plain])
     takeover.report("import")
     takeover.service.start()
     yield takeover
@@ -59,6 +61,8 @@ def _requests(asset_id: UUID) -> list[tuple[str, str, dict[str, Any] | None]]:
         ("GET", f"/api/assets/{asset_id}", None),
         ("GET", f"/api/assets/{asset_id}/original", None),
         ("GET", f"/api/assets/{asset_id}/thumbnail", None),
+        ("GET", f"/api/assets/{asset_id}/thumbnail?size=fullsize", None),
+        ("GET", f"/api/assets/{asset_id}/video/playback", None),
         ("GET", f"/api/assets/{asset_id}/metadata", None),
         ("POST", "/api/download/info", {"assetIds": ids}),
         ("POST", "/api/download/archive", {"assetIds": ids}),
@@ -78,6 +82,7 @@ def test_a_locked_asset_is_as_one_that_does_not_exist(key: httpx.Client, owner: 
     for method, path, body in _requests(locked):
         answer = key.request(method, path, json=body)
         assert answer.status_code == 404, f"{method} {path}: {answer.status_code} {answer.text}"
+        assert "media" not in answer.text, f"{method} {path} tells that the asset is there: {answer.text}"
     assert owner.get(f"/api/assets/{locked}").json() == before
     assert owner.get(f"/api/assets/{locked}/original").status_code == 200
 
@@ -112,6 +117,35 @@ def test_no_list_has_locked_assets(key: httpx.Client, owner: httpx.Client, locke
     }
     assert owner.get("/api/timeline/bucket", params=month).json()["id"] == [str(locked)]
     assert key.get("/api/timeline/bucket", params=month).json()["id"] == []
+
+
+def test_the_trash_keeps_locked_assets(key: httpx.Client, owner: httpx.Client, locked: UUID) -> None:
+    asked = {"ids": [str(locked)]}
+    assert owner.request("DELETE", "/api/assets", json=asked).status_code == 204
+    for step in ("restore", "empty"):
+        assert key.post(f"/api/trash/{step}").status_code == 200
+        assert owner.get(f"/api/assets/{locked}").json()["isTrashed"]
+    assert owner.post("/api/trash/restore").json() == {"count": 1}
+    assert not owner.get(f"/api/assets/{locked}").json()["isTrashed"]
+
+
+def test_a_locked_video_of_a_live_photo_is_not_there(key: httpx.Client, owner: httpx.Client) -> None:
+    (video, *_), (photo, other, *_) = (
+        [each["id"] for each in key.get(f"/api/assets?type={type_}").json()["items"]] for type_ in ("VIDEO", "IMAGE")
+    )
+    asked = {"assetIds": [photo]}
+    assert owner.put(f"/api/assets/{photo}", json={"livePhotoVideoId": video}).status_code == 200
+    assert _plan(key, asked) == [photo, video]
+    assert owner.put(f"/api/assets/{video}", json={"visibility": "locked"}).status_code == 200
+
+    assert _plan(key, asked) == [photo]
+    assert _plan(owner, asked) == [photo, video]
+    assert key.put(f"/api/assets/{other}", json={"livePhotoVideoId": video}).status_code == 404
+
+
+def _plan(client: httpx.Client, asked: dict[str, Any]) -> list[str]:
+    answer = client.post("/api/download/info", json=asked).json()
+    return [asset_id for archive in answer["archives"] for asset_id in archive["assetIds"]]
 
 
 def test_no_key_that_sees_more_is_made_with_it(key: httpx.Client, owner: httpx.Client) -> None:

@@ -62,18 +62,22 @@ class ServedFile:
 
 @dataclass(frozen=True, slots=True)
 class RenditionRedirect:
-    """Another URL of the same asset serves the rendition: its last path segment, and the `size` parameter, if any."""
+    """Another URL of the same asset serves the rendition: its last path segment, and the `size` parameter, if any. `is_locked` as in
+    `ServedFile`."""
 
     owner_id: UUID
     path_suffix: str
     size: str | None
+    is_locked: bool = False
 
 
 class RenditionMissing(Exception):
-    """The asset exists, but the file does not (yet). `refusal` is the response to the owner; other callers get "asset not found"."""
+    """The asset exists, but the file does not (yet). `refusal` is the response to the owner; other callers get "asset not found".
+    `is_locked` as in `ServedFile`."""
 
-    def __init__(self, owner_id: UUID, refusal: ApiError) -> None:
-        self.owner_id = owner_id
+    def __init__(self, asset: Asset, refusal: ApiError) -> None:
+        self.owner_id = asset.owner_id
+        self.is_locked = asset.visibility is Visibility.LOCKED
         self.refusal = refusal
         super().__init__(refusal.message)
 
@@ -99,20 +103,21 @@ def serve_original(asset: Asset) -> ServedFile:
 def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datetime) -> ServedFile | RenditionRedirect:
     """The file or redirect for `rendition`; `moment` is the current time. Raises `RenditionMissing`."""
     asset, derivative = renditions.asset, renditions.files.get(rendition.file_kind)
+    is_locked = asset.visibility is Visibility.LOCKED
     if rendition is ORIGINAL:
         return serve_original(asset)
     if rendition is FULLSIZE and derivative is None:
         if asset.file.mime_type in WEB_IMAGE_TYPES:
-            return RenditionRedirect(asset.owner_id, ORIGINAL.name, None)
-        return RenditionRedirect(asset.owner_id, THUMBNAIL.name, PREVIEW.name)
+            return RenditionRedirect(asset.owner_id, ORIGINAL.name, None, is_locked)
+        return RenditionRedirect(asset.owner_id, THUMBNAIL.name, PREVIEW.name, is_locked)
     if rendition is PLAYBACK:
         if asset.type is not AssetType.VIDEO:
-            raise RenditionMissing(asset.owner_id, ApiError(404, "Asset media not found"))
+            raise RenditionMissing(asset, ApiError(404, "Asset media not found"))
         if derivative is None and _is_web_video(renditions):
             return serve_original(asset)
     if derivative is None:
-        raise RenditionMissing(asset.owner_id, _build_missing_error(renditions.processing, moment))
-    name, is_locked = _build_file_name(asset, rendition, derivative), asset.visibility is Visibility.LOCKED
+        raise RenditionMissing(asset, _build_missing_error(renditions.processing, moment))
+    name = _build_file_name(asset, rendition, derivative)
     return ServedFile(asset.owner_id, derivative, name, derivative.created_at, is_locked=is_locked)
 
 

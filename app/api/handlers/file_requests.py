@@ -167,13 +167,12 @@ async def _resolve_for(identity: Identity, item_id: str, rendition: Rendition, s
     try:
         resolved = await services.rendition_cache.get(item_id, rendition)
     except RenditionMissing as missing:
-        raise (
-            missing.refusal if missing.owner_id == identity.user.id else ApiError(404, rendition.not_found_message)
-        ) from None
+        is_shown = missing.owner_id == identity.user.id and (identity.sees_locked or not missing.is_locked)
+        raise (missing.refusal if is_shown else ApiError(404, rendition.not_found_message)) from None
     is_own = resolved is not None and resolved.owner_id == identity.user.id
     if resolved is None or not (is_own or (rendition is PROFILE_IMAGE and identity.user.is_admin)):
         raise ApiError(404, rendition.not_found_message)
-    if not identity.sees_locked and not isinstance(resolved, RenditionRedirect) and resolved.is_locked:
+    if resolved.is_locked and not identity.sees_locked:
         raise ApiError(404, rendition.not_found_message)
     return resolved
 

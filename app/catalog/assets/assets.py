@@ -315,12 +315,16 @@ class AssetRepository:
                 keep_trashed = update(_library_file).where(_library_file.c.asset_id.in_(batch)).values(trashed=False)
                 await connection.execute(keep_trashed)
 
-    async def restore(self, owner_id: UUID, asset_ids: Iterable[UUID] | None = None) -> int:
-        """Restore assets from the trash, all when `asset_ids` is None. Returns how many. Assets of a library whose
-        files are missing stay, as in Immich, and are restored when a scan finds their files. Raises `NotFound`."""
+    async def restore(
+        self, owner_id: UUID, asset_ids: Iterable[UUID] | None = None, *, with_locked: bool = True
+    ) -> int:
+        """Restore assets from the trash, all when `asset_ids` is None: also locked ones, if `with_locked`. Returns how many. Assets of a
+        library whose files are missing stay, as in Immich, and are restored when a scan finds their files. Raises `NotFound`."""
         values = {"deleted_at": None, "updated_at": now()}
         missing = exists().where(_library_file.c.asset_id == _asset.c.id, _library_file.c.missing_since.is_not(None))
         mine = (_asset.c.owner_id == owner_id) & where_trashed(True)
+        if not with_locked:
+            mine &= _asset.c.visibility != Visibility.LOCKED
         there = mine & ~missing
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)

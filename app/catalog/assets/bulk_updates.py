@@ -18,7 +18,7 @@ from app.catalog.assets.ownership import check_owned
 from app.catalog.database.engine import Database, now
 from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
-from app.catalog.schema.records import AssetChanges
+from app.catalog.schema.records import AssetChanges, Visibility
 
 IDS_AT_ONCE = 50_000
 """Of a trash: finding them may read all of the owner's assets, so they are found together."""
@@ -48,10 +48,14 @@ class BulkUpdateRepository:
                 if exif or dates is not None:
                     await _update_metadata(connection, batch, exif, dates)
 
-    async def remove_trashed(self, owner_id: UUID, before: datetime) -> AsyncIterator[list[UUID]]:
+    async def remove_trashed(
+        self, owner_id: UUID, before: datetime, *, with_locked: bool = True
+    ) -> AsyncIterator[list[UUID]]:
         """Remove the owner's assets permanently that were moved to the trash before `before`. Yields the ids of each batch that was
-        removed. Assets of external libraries stay, as in `AssetRepository.purge_trash`."""
+        removed. Assets of external libraries stay, as in `AssetRepository.purge_trash`; so do locked ones, if not `with_locked`."""
         old = (_asset.c.deleted_at <= before) & _asset.c.library_id.is_(None) & (_asset.c.owner_id == owner_id)
+        if not with_locked:
+            old &= _asset.c.visibility != Visibility.LOCKED
         found: Sequence[UUID] | None = None
         while found is None or len(found) == IDS_AT_ONCE:
             async with self._database.read() as connection:

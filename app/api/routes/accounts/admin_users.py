@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Query
 
 from app.api.authentication.authenticator import Identity, require_administrator
+from app.api.authentication.locked_assets import asks_in_vain
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.accounts import UserResponse
@@ -121,13 +122,15 @@ async def get_any_preferences(
 @router.get("/{id}/statistics")
 async def get_any_statistics(
     id: UUID,  # noqa: A002
-    _: Reading,
+    caller: Reading,
     services: ServicesDependency,
     is_favorite: Annotated[bool | None, Query(alias="isFavorite")] = None,
     is_trashed: Annotated[bool, Query(alias="isTrashed")] = False,
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> StatisticsResponse:
     await _load_user(id, services)
+    if asks_in_vain(caller, visibility):
+        return StatisticsResponse(images=0, videos=0, total=0)
     statistics = await services.catalog.counts.get_statistics(
         id, trashed=is_trashed, visibility=visibility, is_favorite=is_favorite
     )

@@ -113,7 +113,8 @@ async def update_asset(
     services: ServicesDependency,
 ) -> AssetResponse:
     """Change what is given, keep the rest. The file itself is never changed."""
-    await check_visible(caller, services.catalog, [id])
+    video_id = body.live_photo_video_id
+    await check_visible(caller, services.catalog, [id] if video_id is None else [id, video_id])
     changed = await services.catalog.assets.update(caller.user.id, id, body.to_changes(), body.to_date_edit())
     if changed is None:
         raise _build_not_found_error()

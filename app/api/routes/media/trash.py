@@ -35,7 +35,8 @@ async def restore_assets(body: BulkIds, caller: Caller, services: ServicesDepend
 @router.post("/restore")
 async def restore_trash(caller: Caller, services: ServicesDependency, wanted: Selection | None = None) -> TrashResponse:
     """Without a body, or with an empty one: take everything out of the trash but what a library's folder no longer holds; that comes out when its file is there again."""
-    return TrashResponse(count=await services.catalog.assets.restore(caller.user.id, None))
+    restored = await services.catalog.assets.restore(caller.user.id, None, with_locked=caller.sees_locked)
+    return TrashResponse(count=restored)
 
 
 @router.post("/empty")
@@ -43,7 +44,8 @@ async def empty_trash(caller: Caller, services: ServicesDependency, wanted: Sele
     """Without a body, or with an empty one: remove what is in the trash now, for good; if the request breaks off, what is left stays in
     the trash. Assets of libraries stay there: their files are yours, and a scan would bring them back."""
     before, count = datetime.now(UTC), 0
-    async for removed in services.catalog.bulk_updates.remove_trashed(caller.user.id, before):
+    removing = services.catalog.bulk_updates.remove_trashed(caller.user.id, before, with_locked=caller.sees_locked)
+    async for removed in removing:
         count += len(removed)
         for asset_id in removed:
             services.rendition_cache.invalidate_asset(asset_id)
