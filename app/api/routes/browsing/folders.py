@@ -46,9 +46,11 @@ async def get_folder(
 async def _encode(first: list[Asset], rest: AsyncIterator[list[Asset]], services: Services) -> AsyncIterator[bytes]:
     """The assets as one JSON array, page by page: a folder may hold 100,000."""
     yield b"[" + await _encode_page(first, services)
+    separator = b"," if first else b""
     async for page in rest:
         if page:
-            yield b"," + await _encode_page(page, services)
+            yield separator + await _encode_page(page, services)
+            separator = b","
     yield b"]"
 
 
