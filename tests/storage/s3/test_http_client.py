@@ -170,6 +170,23 @@ async def test_a_body_that_ends_early_gives_its_bytes_and_then_an_error(pieces: 
         assert not response.is_complete
 
 
+@pytest.mark.parametrize("begin", [b"5;x=", b"5\r\nhello\r\n0\r\nX: "], ids=["extension", "trailer"])
+async def test_framing_of_a_chunked_body_without_end_is_an_error(begin: bytes) -> None:
+    """It would be collected in memory for as long as a read may wait."""
+
+    async def answer(_number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\n" + begin)
+        while True:
+            writer.write(b"y" * 8192)
+            await writer.drain()
+
+    async with serving(answer) as server, http() as client:
+        response = await client.get(target(server), {})
+        with pytest.raises(ResponseParserError, match="too much"):
+            await read_all(response)
+        await eventually(lambda: server.open == 0)
+
+
 async def test_a_connection_that_was_closed_while_idle_costs_no_request() -> None:
     async def close_second(number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if number == 0 and len(server.heads) == 2:

@@ -16,6 +16,8 @@ from multidict import CIMultiDict
 from app.storage.s3.http.response import ConnectionEnded, HttpError, HttpResponse, ResponseParserError
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_FRAMING_BYTES = 64 * 1024
+"""Of a chunked body, in one piece: sizes and extensions of chunks, and trailers, which the parser collects."""
 _END_OF_HEAD = b"\r\n\r\n"
 _VERSION = b"HTTP/1."
 _KEPT_FIELDS = frozenset(
@@ -48,6 +50,8 @@ class HttpConnection(asyncio.Protocol):
         self._left: int | None = None
         """Bytes of the body that have not arrived; None where its length is not known beforehand."""
         self._is_chunked = False
+        self._framing_bytes = 0
+        """Of a chunked body, since the last piece of its content."""
         self._is_whole = False
         """The chunked body has ended."""
         self._is_reusable = False
@@ -135,6 +139,7 @@ class HttpConnection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._response is None:
             raise ResponseParserError("a body within the head")
+        self._framing_bytes = 0
         self._response.feed(body)
 
     def on_message_complete(self) -> None:
@@ -186,6 +191,7 @@ class HttpConnection(asyncio.Protocol):
             raise ResponseParserError("an unknown transfer encoding")
         length = int(headers["Content-Length"]) if "Content-Length" in headers else None
         self._is_chunked = bool(encodings) and status not in _WITHOUT_BODY
+        self._framing_bytes = 0
         self._left = 0 if status in _WITHOUT_BODY else length
         if not self._is_chunked:
             self._parser = None
@@ -216,17 +222,22 @@ class HttpConnection(asyncio.Protocol):
         parser = self._parser
         if parser is None or not data:
             return
+        self._framing_bytes += len(data)
+        problem = "too much between two pieces of the body"
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._is_reusable = False
-            if not self._is_whole:
-                self._response = None
-                response.end(ResponseParserError(str(error)))
-                self.close()
+            problem = str(error)
+        else:
+            if self._framing_bytes <= MAX_FRAMING_BYTES and not self._is_whole:
                 return
         if self._is_whole:
             self._end_response(response)
+        else:
+            self._response = None
+            response.end(ResponseParserError(problem))
+            self.close()
 
     def _end_response(self, response: HttpResponse) -> None:
         self._response = self._parser = None
