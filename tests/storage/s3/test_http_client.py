@@ -170,6 +170,20 @@ async def test_a_body_that_ends_early_gives_its_bytes_and_then_an_error(pieces: 
         assert not response.is_complete
 
 
+async def test_interim_responses_without_end_are_an_error() -> None:
+    """To parse them would take the event loop's time for as long as a request may wait."""
+
+    async def answer(_number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 8)
+            await writer.drain()
+
+    async with serving(answer) as server, http() as client:
+        with pytest.raises(ResponseParserError, match="interim"):
+            await client.get(target(server), {})
+        await eventually(lambda: server.open == 0)
+
+
 @pytest.mark.parametrize("begin", [b"5;x=", b"5\r\nhello\r\n0\r\nX: "], ids=["extension", "trailer"])
 async def test_framing_of_a_chunked_body_without_end_is_an_error(begin: bytes) -> None:
     """It would be collected in memory for as long as a read may wait."""

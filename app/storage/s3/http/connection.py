@@ -16,6 +16,8 @@ from multidict import CIMultiDict
 from app.storage.s3.http.response import ConnectionEnded, HttpError, HttpResponse, ResponseParserError
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_INTERIM_RESPONSES = 32
+"""Before the final one (RFC 9110 section 15.2)."""
 MAX_FRAMING_BYTES = 64 * 1024
 """Of a chunked body, in one piece: sizes and extensions of chunks, and trailers, which the parser collects."""
 _END_OF_HEAD = b"\r\n\r\n"
@@ -43,6 +45,7 @@ class HttpConnection(asyncio.Protocol):
         self._read_seconds = read_seconds
         self._transport: Any = None
         self._head = b""
+        self._interim_responses = 0
         self._parser: httptools.HttpResponseParser | None = None
         self._fields: list[tuple[str, str]] = []
         self._answer: asyncio.Future[HttpResponse] | None = None
@@ -71,6 +74,7 @@ class HttpConnection(asyncio.Protocol):
         if self.is_closing:
             raise ConnectionEnded("the connection is closed")
         self.has_received = False
+        self._interim_responses = 0
         answer = self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:
@@ -169,6 +173,9 @@ class HttpConnection(asyncio.Protocol):
                 break
             if status == _SWITCHING_PROTOCOLS:
                 raise ResponseParserError("another protocol")
+            self._interim_responses += 1
+            if self._interim_responses > MAX_INTERIM_RESPONSES:
+                raise ResponseParserError("too many interim responses")
             if not data:
                 return
         self._begin_body(answer, status, data)
