@@ -39,7 +39,7 @@ def main() -> None:
         folder = Path(name)
         for database in DATABASES:
             if database in options.works:
-                for curves in measure_catalogue(folder, database, options.sizes):
+                for curves in measure_catalogue(folder, database, options.sizes, options.folder):
                     _save(f"curves-{database}", {"cpu_seconds": curves})
         if "processes" in options.works:
             _save("curves-processes", {"samples": list(measure_processes(folder, options.rounds))})

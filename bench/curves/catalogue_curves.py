@@ -26,10 +26,12 @@ Curves = dict[str, list[Point]]
 """By name of the work: number of assets, and CPU seconds."""
 
 
-def measure_catalogue(folder: Path, database: DatabaseName, sizes: Iterable[int]) -> Iterator[Curves]:
-    """Grow one catalogue to each of the sizes, and yield all curves so far after each."""
+def measure_catalogue(
+    folder: Path, database: DatabaseName, sizes: Iterable[int], postgres_parent: Path | None = None
+) -> Iterator[Curves]:
+    """`postgres_parent`: as `Postgres` takes it. Grow one catalogue to each of the sizes, and yield all curves so far after each."""
     curves: Curves = {}
-    with measured_service(folder / database, database) as running:
+    with measured_service(folder / database, database, postgres_parent=postgres_parent) as running:
         present = 0
         for size in sizes:
             media = str(running.service.stack.media)

@@ -69,7 +69,11 @@ class MeasuredService:
 
 @contextmanager
 def measured_service(
-    folder: Path, database: DatabaseName, settings: Mapping[str, str] | None = None
+    folder: Path,
+    database: DatabaseName,
+    settings: Mapping[str, str] | None = None,
+    *,
+    postgres_parent: Path | None = None,
 ) -> Iterator[MeasuredService]:
     import asyncio  # noqa: PLC0415 - `asyncio.run` only
 
@@ -77,7 +81,7 @@ def measured_service(
     if database == "sqlite":
         yield from _run(Stack("local", folder, f"sqlite:///{folder}/catalogue.db", None), None, settings)
         return
-    with Postgres() as postgres:
+    with Postgres(postgres_parent) as postgres:
         url = postgres.create_database()
         asyncio.run(upgrade_catalog(url))
         yield from _run(Stack("local", folder, url, None), postgres, settings)

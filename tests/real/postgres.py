@@ -46,8 +46,9 @@ def _folder_in_memory() -> Path | None:
 class Postgres:
     """One server; `with` starts and stops it."""
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=_folder_in_memory()))
+    def __init__(self, parent: Path | None = None) -> None:
+        """`parent`: the folder in which the server makes its own; None: one in memory, or the system's."""
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=parent or _folder_in_memory()))
         self._server: PostgresServer | None = None
         self._connection: psycopg.Connection | None = None
 
