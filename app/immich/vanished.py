@@ -1,4 +1,5 @@
-"""Finds assets that Immich has no more. They go to the trash, and never further."""
+"""Finds assets that Immich has no more. They go to the trash, and never further. Immich deletes their files, so that they have no checksum any
+more, by which an upload of the same bytes would be a duplicate, unless there is a copy of the original."""
 
 from __future__ import annotations
 
@@ -19,10 +20,12 @@ async def trash_vanished(catalog: Catalog, reader: SourceReader, *, accept: bool
     """Returns how many went to the trash. Raises `ImportRefused` where it would be more than half of all assets, as with the database of
     another installation, unless `accept` is set. Those that went there before do not count."""
     total = vanished = 0
+    without_bytes: list[UUID] = []
     async for page, gone in _compare(catalog, reader):
         shown = len(await catalog.vanished_assets.list_shown(gone)) if gone else 0
         total += len(page) - len(gone) + shown
         vanished += shown
+        without_bytes += await catalog.vanished_assets.list_without_bytes(gone) if gone else []
     if vanished > max(FEW, total / 2) and not accept:
         raise ImportRefused(
             f"Immich has no row of {vanished} of {total} assets that were taken over: is it the database of another installation? "
@@ -33,6 +36,7 @@ async def trash_vanished(catalog: Catalog, reader: SourceReader, *, accept: bool
         async for _, gone in _compare(catalog, reader):
             if gone:
                 trashed += await catalog.vanished_assets.trash(gone)
+    await catalog.vanished_assets.give_up_checksums(without_bytes)
     return trashed
 
 
@@ -42,11 +46,15 @@ async def trash_deleted(catalog: Catalog, reader: SourceReader, since: datetime,
     if await _is_owner_gone(catalog, reader):
         return await trash_vanished(catalog, reader, accept=accept)
     gone: list[UUID] = []
+    without_bytes: list[UUID] = []
     async for page in reader.iterate_deleted_ids(since):
         gone += await catalog.vanished_assets.list_shown(page)
+        without_bytes += await catalog.vanished_assets.list_without_bytes(page)
         if len(gone) > FEW:
             return await trash_vanished(catalog, reader, accept=accept)
-    return await catalog.vanished_assets.trash(gone) if gone else 0
+    trashed = await catalog.vanished_assets.trash(gone) if gone else 0
+    await catalog.vanished_assets.give_up_checksums(without_bytes)
+    return trashed
 
 
 async def _is_owner_gone(catalog: Catalog, reader: SourceReader) -> bool:

@@ -31,7 +31,7 @@ ROUNDS_AT_LEAST = 3
 @pytest.fixture(scope="module")
 def followed(make_takeover: MakeTakeover) -> Iterator[Takeover]:
     """Imported, and served. Each test changes something else."""
-    takeover = make_takeover("v3-s3", assets=30)
+    takeover = make_takeover("v3-s3", assets=40)
     takeover.report("import")
     takeover.service.start()
     yield takeover
@@ -135,6 +135,37 @@ def test_what_vanished_goes_to_the_trash_and_no_further(followed: Takeover, play
     assert followed.report(*ONCE)["trashed"] == was_shown
     assert followed.report(*ALL)["trashed"] == 0
     assert read_assets(followed)[gone].deleted_at is not None
+    assert_agreement(followed)
+
+
+@pytest.mark.parametrize("is_trashed", [False, True], ids=["shown", "trashed before"])
+@pytest.mark.parametrize("look", [ONCE, ALL], ids=["look", "comparison"])
+def test_an_upload_of_what_immich_has_deleted_for_good_is_kept(
+    followed: Takeover, player: Player, look: tuple[str, ...], is_trashed: bool
+) -> None:
+    """The bytes are nowhere else: to answer it as a duplicate would lose them."""
+    own = followed.installation
+    if is_trashed:
+        own.execute("UPDATE asset SET \"deletedAt\" = now(), status = 'trashed' WHERE id = ANY(%s)", [own.plain])
+    else:
+        own.execute("UPDATE asset SET \"deletedAt\" = NULL, status = 'active' WHERE id = ANY(%s)", [own.plain])
+    followed.report(*ONCE)
+    owners = {asset_id: followed.owner_of(asset_id) for asset_id in own.plain}
+    content = player.delete()
+    assert content is not None
+    (gone,) = owners.keys() - set(own.plain)
+    own.execute("UPDATE asset SET \"deletedAt\" = NULL, status = 'active' WHERE id = ANY(%s)", [own.plain])
+    followed.report(*look)
+    with followed.own_client(owners[gone]) as client:
+        moment = "2026-05-01T10:00:00.000Z"
+        kept = client.post(
+            "/api/assets",
+            files={"assetData": ("again.jpg", content)},
+            data={"fileCreatedAt": moment, "fileModifiedAt": moment},
+        )
+        assert kept.json()["status"] == "created"
+        assert client.get(f"/api/assets/{kept.json()['id']}/original").content == content
+        assert client.request("DELETE", "/api/assets", json={"ids": [kept.json()["id"]], "force": True}).is_success
     assert_agreement(followed)
 
 

@@ -62,6 +62,26 @@ class VanishedAssetRepository:
                 trashed += (await connection.execute(update(_asset).where(*there).values(values))).rowcount
         return trashed
 
+    async def list_without_bytes(self, asset_ids: Iterable[UUID]) -> list[UUID]:
+        """Those of the vanished assets, also in the trash, that have a checksum, and whose originals have no copy of ours."""
+        found: list[UUID] = []
+        async with self._database.read() as connection:
+            for batch in iterate_batches(asset_ids):
+                without = select(_asset.c.id).where(_asset.c.id.in_(batch), _where_without_bytes())
+                found += (await connection.execute(without)).scalars()
+        return found
+
+    async def give_up_checksums(self, asset_ids: Iterable[UUID]) -> None:
+        """Give up the checksums of `list_without_bytes`: the source deletes the files of such assets, and an upload of the same bytes that were
+        answered as a duplicate would be nowhere."""
+        async with self._database.write() as connection:
+            for batch in iterate_batches(asset_ids):
+                without = (_asset.c.id.in_(batch), _where_without_bytes())
+                owners = select(_asset.c.owner_id).where(*without).distinct()
+                for owner_id in sorted((await connection.execute(owners)).scalars()):
+                    await quota.lock_owner(connection, owner_id)
+                await connection.execute(update(_asset).where(*without).values(checksum=None))
+
     async def release(self, asset_ids: Iterable[UUID]) -> None:
         """Give up the paths and checksums of vanished assets, as another asset has them now. Files of ours beside them stay where they
         are."""
@@ -78,6 +98,11 @@ class VanishedAssetRepository:
                 released = (await connection.execute(select(_file.c.id).where(named, theirs))).scalars().all()
                 await release_paths(connection, released)
                 await connection.execute(update(_asset).where(*mine).values(checksum=None))
+
+
+def _where_without_bytes() -> ColumnElement[bool]:
+    uncopied = (_file.c.id == _asset.c.file_id) & _file.c.is_foreign & _file.c.copy_path.is_(None)
+    return _asset.c.checksum.is_not(None) & select(_file.c.id).where(uncopied).exists()
 
 
 def _where_imported() -> ColumnElement[bool]:
