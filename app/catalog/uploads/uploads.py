@@ -168,9 +168,11 @@ class UploadRepository:
             return await end_uploads(connection, condition, UploadState.EXPIRED, forget_at)
 
     async def find_unfinished(self, idle_since: datetime, limit: int) -> list[Upload]:
-        """Sessions all of whose bytes are there, and that nobody has worked on since."""
+        """Sessions all of whose bytes are there, and that nobody has worked on since, those first that wait longest: each gets its turn, however
+        many others cannot be completed."""
         condition = _upload.c.all_received & _upload.c.state.in_(OPEN_UPLOAD_STATES)
-        statement = select(_upload).where(condition, _upload.c.updated_at <= idle_since).limit(limit)
+        waiting = select(_upload).where(condition, _upload.c.updated_at <= idle_since)
+        statement = waiting.order_by(_upload.c.updated_at).limit(limit)
         async with self._database.read() as connection:
             return [Upload(**row) for row in (await connection.execute(statement)).mappings()]
 

@@ -71,6 +71,23 @@ async def test_an_upload_whose_process_died_before_the_insert_is_completed_by_a_
     await place.assert_stored(answer, data)
 
 
+async def test_no_upload_waits_behind_others_that_cannot_be_completed(place: SessionPlace) -> None:
+    dying = await place.add_process()
+    dying.catalog.assets.insert = die  # pyright: ignore[reportAttributeAccessIssue]
+    waiting: list[UUID] = []
+    for seed in range(3):
+        data = make_photo(1000, seed=seed)
+        waiting.append((await place.create(len(data))).id)
+        with pytest.raises(Death):
+            await place.send(waiting[-1], 0, data, process=dying)
+    for upload_id in waiting * 2:
+        (chosen,) = await place.catalog.uploads.find_unfinished(datetime.now(UTC), 1)
+        assert chosen.id == upload_id
+        await place.catalog.uploads.take_over(place.user.id, chosen.id)
+    for upload_id in waiting:
+        assert (await place.status(upload_id)).state is UploadState.COMPLETE
+
+
 async def test_the_sweeper_completes_what_no_client_asks_for(place: SessionPlace) -> None:
     data = make_photo(2 * MIB)
     status = await place.create(len(data))
