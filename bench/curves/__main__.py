@@ -20,7 +20,7 @@ from bench.curves.process_curves import measure_processes
 from bench.report import FOLDER, RESULTS
 
 CHARTS = FOLDER / "charts"
-SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+SIZES = (10_000, 100_000, 1_000_000)
 DOWNLOADS = (10, 100, 1000, 5000)
 ROUNDS = 3
 DATABASES: tuple[DatabaseName, ...] = ("sqlite", "postgresql")
