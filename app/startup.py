@@ -20,7 +20,7 @@ from app.health.markers import MediaLocationCheck, check_root_exists
 from app.health.media_folder import MountCheckFailed
 from app.health.process_gauges import add_process_gauges
 from app.jobs.elected_work import ElectedWork
-from app.jobs.name_indexer import NameIndexer
+from app.jobs.search_indexer import SearchIndexer
 from app.jobs.service import JobService, WakeWorkers, open_jobs
 from app.jobs.sweeper import Sweeper
 from app.jobs.task_executor import ProcessTask
@@ -95,7 +95,7 @@ async def open_core_services(
         await _refuse_unplaced_files(catalog, storage)
         await _keep_read_roots_current(stack, catalog, storage)
         sweeper = Sweeper(catalog, storage, settings, media_location.check_markers)
-        elected = ElectedWork(catalog, "sweeper", sweeper.running, NameIndexer(catalog).running)
+        elected = ElectedWork(catalog, "sweeper", sweeper.running, SearchIndexer(catalog).running)
         await stack.enter_async_context(elected.running())
         processor = await stack.enter_async_context(MediaProcessor(settings).running())
         publisher = GeneratedFileStore(catalog, storage, media_location.check_before_write)

@@ -21,6 +21,7 @@ from app.catalog.assets.bulk_updates import BulkUpdateRepository
 from app.catalog.assets.content_types import ContentTypeRepository
 from app.catalog.assets.derivatives import DerivativeRepository
 from app.catalog.assets.duplicate_uploads import DuplicateUploadRepository
+from app.catalog.assets.exif_indexes import ExifIndexRepository
 from app.catalog.assets.folded_name_backfill import FoldedNameBackfill
 from app.catalog.assets.motion_photo_videos import MotionVideoRepository
 from app.catalog.assets.name_index import NameIndexRepository
@@ -87,6 +88,7 @@ class Catalog:
         self.timeline = TimelineRepository(database)
         self.folders = FolderRepository(database)
         self.folded_names = FoldedNameBackfill(database)
+        self.exif_indexes = ExifIndexRepository(database)
         self.name_index = NameIndexRepository(database)
         self.derivatives = DerivativeRepository(database)
         self.content_types = ContentTypeRepository(database)

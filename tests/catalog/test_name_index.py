@@ -18,7 +18,7 @@ from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.schema import tables
 from app.catalog.schema.column_types import replace_unstorable
 from app.catalog.schema.records import AssetFilters
-from app.jobs.name_indexer import NameIndexer
+from app.jobs.search_indexer import SearchIndexer
 from app.unicode_folding import fold_case
 from tests.catalog.rows import TAKEN, make_user, upload
 from tests.real.catalogues import Databases
@@ -178,7 +178,7 @@ async def test_a_running_service_makes_the_index(catalog: Catalog) -> None:
             return (await connection.execute(text(count))).scalar_one() > 0
 
     assert not await is_made()
-    async with NameIndexer(catalog).running():
+    async with SearchIndexer(catalog).running():
         await eventually_so(is_made, "the index is made")
 
 

@@ -24,7 +24,16 @@ FIRST_DAY = "2005-01-01"
 SECONDS = 20 * 365 * 86_400
 _PRIME = 2_654_435_761
 """Numbers times this, modulo 2^32, are in no order."""
-_EXIF = '{"make": "Canon", "model": "EOS 5D", "city": "Berlin", "country": "Germany", "fNumber": 2.8}'
+RARE_EVERY = 1000
+"""One of so many assets was taken by a camera of `RARE_MAKE`, all others by one of `COMMON_MAKE`."""
+RARE_REMAINDER = 7
+COMMON_MAKE, RARE_MAKE = "Canon", "Leica"
+_EXIF = (
+    f"""'{{"make": "' || CASE WHEN n % {RARE_EVERY} = {RARE_REMAINDER} THEN '{RARE_MAKE}' ELSE '{COMMON_MAKE}' END || """
+    """'", "model": "EOS ' || (n % 50) || '", "lensModel": "Lens ' || (n % 20) || '", "city": "City ' || (n % 5000) || """
+    """'", "state": "State ' || (n % 16) || '", "country": "Germany", "fNumber": 2.8, "rating": ' || (n % 6) || '}'"""
+)
+"""A SQL expression, as the dialects'."""
 
 
 _FILLED = "'file', 'asset', 'derivative', 'task'"
@@ -91,6 +100,7 @@ async def insert_assets(catalog: Catalog, owner_id: UUID, count: int, *, media: 
                         await _insert_batch(connection, owner_id, media, begin, last, _SQLITE)
     await catalog.kept_counts.correct()
     await catalog.name_index.update()
+    await catalog.exif_indexes.update()
     async with catalog.engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text("SET statement_timeout = 0" if is_postgresql else "SELECT 1"))
@@ -133,6 +143,19 @@ def name_of(number: int) -> str:
     return f"IMG_{number}.JPG"
 
 
+def exif_of(number: int) -> dict[str, str | int]:
+    """What searches may be for, of the asset with this number."""
+    return {
+        "make": RARE_MAKE if number % RARE_EVERY == RARE_REMAINDER else COMMON_MAKE,
+        "model": f"EOS {number % 50}",
+        "lensModel": f"Lens {number % 20}",
+        "city": f"City {number % 5000}",
+        "state": f"State {number % 16}",
+        "country": "Germany",
+        "rating": number % 6,
+    }
+
+
 async def _insert_batch(
     connection: AsyncConnection, owner_id: UUID, media: str, first: int, last: int, dialect: _Dialect
 ) -> None:
@@ -145,7 +168,7 @@ async def _insert_batch(
 def _build_statements(owner: str, media: str, dialect: _Dialect) -> Iterator[str]:
     taken, uploaded, checksum = dialect.taken(), dialect.uploaded(), dialect.checksum
     asset, original, thumbnail, task = (dialect.id(kind) for kind in range(4))
-    exif = f"'{_EXIF.replace(':', chr(92) + ':')}'"
+    exif = f"CAST({_EXIF} AS json)".replace(":", "\\:") if dialect is _POSTGRESQL else _EXIF.replace(":", "\\:")
     numbers = dialect.numbers
     file_columns = "id, owner_id, kind, path, state, size, sha1, crc32, mime_type, created_at, not_before"
     for file_id, kind, folder, mime in (

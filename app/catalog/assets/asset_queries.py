@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,6 @@ from sqlalchemy import (
     Row,
     Select,
     String,
-    Subquery,
     Tuple,
     Uuid,
     bindparam,
@@ -28,7 +27,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-from app.catalog.assets.name_index import join_candidates
+from app.catalog.assets.access_paths import AccessPath
+from app.catalog.assets.exif_indexes import is_whole_in_exif_index, where_in_exif_index
 from app.catalog.database.text_functions import contains_folded
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_from_row
@@ -104,12 +104,12 @@ def _position_tuple(moment: datetime, asset_id: UUID) -> Tuple[Any]:
 
 
 def select_matching(
-    owner_id: UUID, filters: AssetFilters, *columns: ColumnElement[Any], candidates: Subquery | None = None
+    owner_id: UUID, filters: AssetFilters, access_path: AccessPath, *columns: ColumnElement[Any]
 ) -> Select[*tuple[Any, ...]]:
-    """These columns of the owner's matching assets. Joined with their originals only where the filters or their order need these.
-    `candidates`: see `app.catalog.assets.name_index.find_candidates`."""
-    source = _asset if candidates is None else join_candidates(candidates)
-    statement = select(*columns).select_from(source).where(_asset.c.owner_id == owner_id, *_where_filters(filters))
+    """These columns of the owner's matching assets. Joined with their originals only where the filters or their order need these."""
+    statement = select(*columns).select_from(access_path.source)
+    where = (*_where_filters(filters), *_where_exif_equals(filters, access_path.exif_fields))
+    statement = statement.where(_asset.c.owner_id == owner_id, *where)
     of_file = (filters.path_contains, filters.min_file_size, filters.max_file_size)
     if filters.order_by is SortKey.FILE_SIZE or any(value is not None for value in of_file):
         statement = statement.join(_file, _asset.c.file_id == _file.c.id)
@@ -117,7 +117,7 @@ def select_matching(
 
 
 def _where_filters(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
-    """The conditions of a search, to be combined with AND."""
+    """The conditions of a search but those on EXIF values, to be combined with AND."""
     where: list[ColumnElement[bool]] = [_asset.c.visibility.in_(sorted(filters.visibilities))]
     if filters.ids is not None:
         where.append(_asset.c.id.in_(filters.ids))
@@ -133,7 +133,6 @@ def _where_filters(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
     return [
         *where,
         *_where_contains(filters),
-        *_where_exif_equals(filters),
         *_where_equal(filters),
         *_where_between(filters),
     ]
@@ -174,11 +173,12 @@ def _contains_literally(text: ColumnElement[str], part: str) -> ColumnElement[bo
     return text.like(pattern, escape="/")
 
 
-def _where_exif_equals(filters: AssetFilters) -> list[ColumnElement[bool]]:
-    return [
-        _exif_text(name).is_(None) if value is None else _exif_text(name) == str(value)
-        for name, value in filters.exif.items()
-    ]
+def _where_exif_equals(filters: AssetFilters, indexed: Collection[str]) -> Iterator[ColumnElement[bool]]:
+    for name, value in filters.exif.items():
+        if name in indexed:
+            yield where_in_exif_index(name, value)
+        if name not in indexed or not is_whole_in_exif_index(value):
+            yield _exif_text(name).is_(None) if value is None else _exif_text(name) == str(value)
 
 
 def _exif_text(name: str) -> ColumnElement[str]:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
 from app.catalog.assets import live_photo_links, live_photo_pairs
+from app.catalog.assets.access_paths import choose_access_path
 from app.catalog.assets.asset_queries import (
     asset_from_row,
     choose_sort_column,
@@ -30,7 +31,6 @@ from app.catalog.assets.asset_queries import (
 from app.catalog.assets.asset_removal import remove_assets
 from app.catalog.assets.date_edits import DateEdit, compute_dates
 from app.catalog.assets.exif_edits import merge_edits
-from app.catalog.assets.name_index import find_candidates
 from app.catalog.assets.ownership import check_owned
 from app.catalog.database.engine import Database, now
 from app.catalog.database.prepared_statements import prepare
@@ -249,9 +249,9 @@ class AssetRepository:
         direction = (lambda c: c.asc()) if filters.ascending else (lambda c: c.desc())
         order = [direction(column) for column in (choose_sort_column(filters), _asset.c.id)]
         async with self._database.read() as connection:
-            candidates = await find_candidates(connection, filters)
+            path = await choose_access_path(connection, owner_id, filters, filters.order_by)
             # Ids first, which the pages before are skipped by, then the rows of the page.
-            matching = select_matching(owner_id, filters, _asset.c.id, candidates=candidates).order_by(*order)
+            matching = select_matching(owner_id, filters, path, _asset.c.id).order_by(*order)
             chosen = matching.limit(size + 1).offset((page - 1) * size)
             statement = select_assets_with_files().where(_asset.c.id.in_(chosen)).order_by(*order)
             found = [asset_from_row(row) for row in await connection.execute(statement)]

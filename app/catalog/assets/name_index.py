@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 
+from app.catalog.database.concurrent_indexes import build_index, find_index_validity
 from app.catalog.database.engine import Database
 from app.catalog.database.error_translation import translate_database_error
 from app.catalog.database.locations import SqliteLocation
@@ -29,8 +30,6 @@ MOST_CANDIDATES = 20_000
 """Where more names match, reading the assets in order fills a page sooner."""
 MOST_TRIGRAMS = 32
 """Of a long name that is searched for. The name itself is compared afterwards."""
-BUILD_LOCK_SECONDS = 60
-"""How long the build in PostgreSQL waits for older transactions. Meanwhile it locks out changes of the table's definition."""
 
 _TRIGRAM = 3
 _GIN_INDEX = "ix_asset_folded_name_trigram"
@@ -64,9 +63,6 @@ _SET_PROGRESS = text("UPDATE asset_name_progress SET last_row = :last, last_id =
 _FIND_OPERATOR_CLASS = text(
     "SELECT quote_ident(nspname) FROM pg_opclass JOIN pg_namespace ON pg_namespace.oid = opcnamespace "
     "WHERE opcname = 'gin_trgm_ops'"
-)
-_FIND_GIN_INDEX = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)").bindparams(
-    name=_GIN_INDEX
 )
 
 
@@ -148,7 +144,7 @@ class NameIndexRepository:
 
     async def _make_gin_index(self) -> None:
         async with self._database.read() as connection:
-            if (await connection.execute(_FIND_GIN_INDEX)).scalar_one_or_none():
+            if await find_index_validity(connection, _GIN_INDEX):
                 return
         try:
             async with self._database.dedicated_connection() as connection:
@@ -160,13 +156,6 @@ class NameIndexRepository:
         locked = await connection.execute(text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"))
         if not locked.scalar_one():
             return  # a process that was killed may still be waited for by its server
-        await connection.execute(text("SET statement_timeout = 0"))
-        await connection.execute(text(f"SET lock_timeout = '{BUILD_LOCK_SECONDS}s'"))
-        is_valid = (await connection.execute(_FIND_GIN_INDEX)).scalar_one_or_none()
-        if is_valid:
-            return
-        if is_valid is False:  # of a build that was broken off
-            await connection.execute(text(f"DROP INDEX CONCURRENTLY {_GIN_INDEX}"))
         try:
             await connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
         except DBAPIError as error:
@@ -175,10 +164,7 @@ class NameIndexRepository:
             self._log_refusal(error)
             return
         schema = (await connection.execute(_FIND_OPERATOR_CLASS)).scalar_one()
-        await connection.execute(
-            text(f"CREATE INDEX CONCURRENTLY {_GIN_INDEX} ON asset USING gin (folded_name {schema}.gin_trgm_ops)")
-        )
-        _log.info("the index of names for searches was made")
+        await build_index(connection, _GIN_INDEX, f"asset USING gin (folded_name {schema}.gin_trgm_ops)")
 
     def _log_refusal(self, error: DBAPIError) -> None:
         if not self._is_refusal_logged:

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func
 
+from app.catalog.assets.access_paths import choose_access_path
 from app.catalog.assets.asset_queries import asset_from_row, select_assets_with_files, select_matching
-from app.catalog.assets.name_index import find_candidates
 from app.catalog.database.engine import Database
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, AssetFilters
@@ -23,8 +23,8 @@ class SearchRepository:
     async def count(self, owner_id: UUID, filters: AssetFilters) -> int:
         """How many of the owner's assets match."""
         async with self._database.read() as connection:
-            candidates = await find_candidates(connection, filters)
-            counted = select_matching(owner_id, filters, func.count(), candidates=candidates)
+            path = await choose_access_path(connection, owner_id, filters, None)
+            counted = select_matching(owner_id, filters, path, func.count())
             return (await connection.execute(counted)).scalar_one()
 
     async def choose(self, owner_id: UUID, filters: AssetFilters, size: int) -> list[Asset]:
@@ -33,8 +33,8 @@ class SearchRepository:
         start = uuid4()
         chosen: list[Asset] = []
         async with self._database.read() as connection:
-            candidates = await find_candidates(connection, filters)
-            matching = select_matching(owner_id, filters, _asset.c.id, candidates=candidates).order_by(_asset.c.id)
+            path = await choose_access_path(connection, owner_id, filters, "id")
+            matching = select_matching(owner_id, filters, path, _asset.c.id).order_by(_asset.c.id)
             for part in (_asset.c.id >= start, _asset.c.id < start):
                 ids = matching.where(part).limit(size - len(chosen))
                 page = select_assets_with_files().where(_asset.c.id.in_(ids)).order_by(_asset.c.id)

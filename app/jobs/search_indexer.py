@@ -1,4 +1,4 @@
-"""Keeps the index of names, by which searches find assets, up to date. One process of the installation does (see `elected_work`)."""
+"""Keeps the indexes by which searches find assets up to date. One process of the installation does (see `elected_work`)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from app.periodic_task import PeriodicTask
 
 FILL_SECONDS = 60.0
 CHECK_SECONDS = 3600.0
-"""Where the index is made once. If the database refuses it, it is tried again after this: its operator may have allowed it."""
+"""Where the indexes are made once. If the database refuses one, it is tried again after this: its operator may have allowed it."""
 
 
-class NameIndexer:
+class SearchIndexer:
     def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
         self._task = PeriodicTask(
-            "the index of names",
-            catalog.name_index.update,
+            "the indexes for searches",
+            self._update,
             FILL_SECONDS if catalog.name_index.is_filled_in_batches else CHECK_SECONDS,
             expected_errors=(CatalogError,),
             is_logged=catalog.outages.record_failure,
@@ -26,6 +27,10 @@ class NameIndexer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Update the index until the block ends, beside the sweeper: its build waits for older transactions."""
+        """Update the indexes until the block ends, beside the sweeper: a build waits for older transactions."""
         async with self._task.running():
             yield
+
+    async def _update(self) -> None:
+        await self._catalog.name_index.update()
+        await self._catalog.exif_indexes.update()
