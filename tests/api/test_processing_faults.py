@@ -67,8 +67,8 @@ def test_an_original_in_s3_is_read_once_for_all_that_is_made_of_it(
         service.stop()
 
 
-def hostile_files(secret: Path, port: int, extensions: Sequence[str]) -> dict[str, bytes]:
-    """Contents by file name. Some files refer to the file `secret` or to a listener at `port`; files of noise have all `extensions`."""
+def hostile_files(secret: Path, address: str, extensions: Sequence[str]) -> dict[str, bytes]:
+    """Contents by file name. Some files refer to the file `secret` or to a listener at `address`; files of noise have all `extensions`."""
     whole = encode_jpeg(Image.effect_noise((600, 400), 60).convert("RGB"), quality=90)
     clip = make_video(".mp4")
     files = {f"cut-{tenth}.jpg": whole[: max(1, len(whole) * tenth // 10)] for tenth in range(10)}
@@ -85,7 +85,7 @@ def hostile_files(secret: Path, port: int, extensions: Sequence[str]) -> dict[st
     print(f"seed {seed}")
     noise = random.Random(seed)
     files |= {f"noise{extension}": noise.randbytes(20_000) for extension in extensions}
-    for number, target in enumerate((str(secret), f"http://127.0.0.1:{port}/secret.mp4")):
+    for number, target in enumerate((str(secret), f"http://{address}/secret.mp4")):
         playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n"
         concat = f"ffconcat version 1.0\nfile '{target}'\nduration 10\n"
         drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="{target}"/></svg>'
@@ -113,19 +113,22 @@ def circle() -> bytes:
 
 
 class Listener:
-    """A listening port of 127.0.0.1 that counts its connections."""
+    """A listening port of a loopback address that nothing else uses: clients of other tests may still call servers that had the port before.
+    `received` has the first bytes of each connection."""
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self.visits = 0
+        self._socket = socket.create_server(("127.0.0.2", 0))
+        self.address = "{}:{}".format(*self._socket.getsockname())
+        self.received: list[bytes] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                self._socket.accept()[0].close()
-                self.visits += 1
+                with self._socket.accept()[0] as connection:
+                    connection.settimeout(5)
+                    self.received.append(b"")
+                    self.received[-1] = connection.recv(200)
 
     def close(self) -> None:
         self._socket.close()
@@ -188,7 +191,7 @@ def test_hostile_files_end_with_a_reason_and_the_service_goes_on(
         process = service.process
         before, children = family_memory(process), len(process.children(recursive=True))
         with ResponseMonitor(service) as watch:
-            files = hostile_files(secret, listener.port, extensions)
+            files = hostile_files(secret, listener.address, extensions)
             ids = {uploaded(client, data, name): name for name, data in files.items()}
             found = wait_until_idle(service, admin.key, within=240)
         assert watch.failures == []
@@ -206,7 +209,7 @@ def test_hostile_files_end_with_a_reason_and_the_service_goes_on(
             missing = client.get(f"/api/assets/{asset_id}/thumbnail")
             assert missing.status_code == 404
             assert missing.json()["detail"] == f"It could not be made: {given_up[asset_id]}"
-        assert listener.visits == 0
+        assert listener.received == []
         assert secret.stat().st_atime_ns == accessed
         assert len(process.children(recursive=True)) <= children, "nothing of them still runs"
         assert family_memory(process) - before < 64 * MEBIBYTE
