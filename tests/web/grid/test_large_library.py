@@ -63,7 +63,7 @@ async def large_page(
             yield page
 
 
-async def test_a_large_library_stays_steady(large_page: WebPage) -> None:
+async def test_a_large_library_stays_steady(large_page: WebPage, *, soak: bool) -> None:
     page = large_page.page
     await large_page.open()
     await expect(page.locator(".tile-image.is-loaded").first).to_be_visible()
@@ -79,7 +79,7 @@ async def test_a_large_library_stays_steady(large_page: WebPage) -> None:
     assert moved["jumps"] == []
     months = await page.locator(".month").evaluate_all("months => months.map((month) => month.dataset.month)")
     assert months == sorted(months, reverse=True), "screen readers read the months as they are seen"
-    assert len(months) > 1
+    assert len(months) > 1 or soak, "a month of 100,000 photos in all is longer than what is in the page"
     await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     await page.mouse.down()
     await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 20, steps=20)
