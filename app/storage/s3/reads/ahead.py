@@ -80,6 +80,8 @@ class _Piece:
 
     def __init__(self, byte_range: ByteRange) -> None:
         self.range = byte_range
+        self.position = byte_range.first
+        """Of the first of `chunks` in the object."""
         self.chunks: deque[bytes] = deque()
         self.is_whole = False
         self.has_ended = False
@@ -213,6 +215,9 @@ class ReadAhead:
         piece = self._pieces[0]
         if self._position < piece.range.first:
             return None  # the connection of the beginning has the bytes before it
+        if self._position != piece.position:
+            self._drop_pieces()
+            return None
         if not piece.chunks and not piece.has_ended:
             self._target = min(self._target + MORE_PIECES, MAX_PIECES)
             self._start_pieces()
@@ -221,6 +226,7 @@ class ReadAhead:
             self._drop_pieces()
             return None
         chunk = piece.chunks.popleft()
+        piece.position += len(chunk)
         self._ahead_bytes += len(chunk)
         if self._position + len(chunk) > (piece.range.last or 0):
             self._pieces.popleft()
@@ -262,6 +268,7 @@ class ReadAhead:
             if piece.task is not None:
                 piece.task.cancel()
         self._pieces.clear()
+        self._target = 0  # what follows the dropped pieces would leave a gap
         self._single_end = self._end
 
     def _drop_if_stalled(self) -> None:
