@@ -71,6 +71,17 @@ async def test_ranges_have_just_their_bytes(distant: S3Backend, film: bytes) -> 
     assert await read(distant, "film", ByteRange(first, last)) == film[first : last + 1]
 
 
+async def test_a_read_that_returns_to_one_connection_has_just_its_bytes(
+    distant: S3Backend, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "JUDGED_PIECES", 2)
+    monkeypatch.setattr(
+        read_ahead, "USEFUL_RATIO", 1000
+    )  # never reached: several connections are found to be of no use
+    assert await read(distant, "film") == film
+    assert distant.reader.ahead_budget.used == 0
+
+
 async def test_one_connection_is_enough_for_a_client_that_is_slower_than_the_store(
     open_backend: OpenBackend, film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
