@@ -75,9 +75,9 @@ async def test_a_read_that_returns_to_one_connection_has_just_its_bytes(
     distant: S3Backend, film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read_ahead, "JUDGED_PIECES", 2)
-    monkeypatch.setattr(
-        read_ahead, "USEFUL_RATIO", 1000
-    )  # never reached: several connections are found to be of no use
+    monkeypatch.setattr(type(distant.reader.spare_connections), "has_spare", property(lambda _: True))
+    monkeypatch.setattr(read_ahead, "USEFUL_RATIO", 1000)  # never reached
+    monkeypatch.setattr(read_ahead, "PIECE_BYTES", 1_000_003)  # no multiple of a chunk
     assert await read(distant, "film") == film
     assert distant.reader.ahead_budget.used == 0
 
