@@ -61,7 +61,7 @@ def has_openssl() -> bool:
             theirs.update(piece)
             if ours.serialize() != theirs.serialize():
                 return False
-    except (ImportError, OSError, AttributeError, ValueError):
+    except (ImportError, OSError, AttributeError, ValueError, RuntimeError):  # the last where a policy forbids SHA-1
         return False
     return True
 

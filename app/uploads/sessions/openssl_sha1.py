@@ -22,7 +22,7 @@ _INITIAL_STATE = (0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0)
 
 class OpenSslSha1:
     """As `rehashes.PySha1`, with the same serialized form. `update` raises `ImportError`, `OSError` or `AttributeError` where OpenSSL is
-    missing."""
+    missing, `RuntimeError` where it refuses."""
 
     __slots__ = ("_context",)
 

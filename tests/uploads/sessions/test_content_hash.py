@@ -27,6 +27,15 @@ def hashed_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return request.param
 
 
+@pytest.mark.parametrize("error", [ImportError, OSError, AttributeError, RuntimeError])
+def test_the_package_hashes_where_openssl_does_not(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(content_hash.OpenSslSha1, "update", refuse)
+    assert not content_hash.has_openssl.__wrapped__()
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.usefixtures("hashed_by")
 def test_it_goes_on_from_any_saved_state(size: int, seed: int) -> None:
