@@ -21,7 +21,7 @@ Values = Mapping[str, str | int | None]
 LONG = "Lens " * 20
 """As many letters as there are of a value in an index."""
 CHOICES: Mapping[str, tuple[str | int | None, ...]] = {
-    "make": ("Canon", "canon", "Ca%on", 'O\'Neill: "x"', "Ä", None),
+    "make": ("Canon", "canon", "Ca%on", 'O\'Neill: "x"', "\\' OR 1=1 --", "%(x)s %s :x", "Ä", None),
     "model": ("EOS 5D", "5", None),
     "lensModel": (LONG, LONG + "a", LONG + "b", None),
     "city": ("Köln", "浜辺", None),

@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 
 from app.catalog.database.concurrent_indexes import build_index, find_index_validity
-from app.catalog.database.engine import Database, PostgresLocation
+from app.catalog.database.engine import Database
 from app.catalog.database.error_translation import translate_database_error
+from app.catalog.database.locations import PostgresLocation
 from app.catalog.schema import tables
 from app.catalog.schema.column_types import Text, replace_unstorable
 from app.catalog.schema.records import AssetFilters, SortKey
