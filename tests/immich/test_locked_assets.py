@@ -119,6 +119,14 @@ def test_no_list_has_locked_assets(key: httpx.Client, owner: httpx.Client, locke
     assert key.get("/api/timeline/bucket", params=month).json()["id"] == []
 
 
+def test_an_administrators_key_counts_no_locked_assets(key: httpx.Client, owner: httpx.Client) -> None:
+    person = owner.get("/api/users/me").json()
+    assert person["isAdmin"]
+    path = f"/api/admin/users/{person['id']}/statistics"
+    totals = [client.get(path, params={"visibility": "locked"}).json()["total"] for client in (key, owner)]
+    assert totals == [0, 1]
+
+
 def test_the_trash_keeps_locked_assets(key: httpx.Client, owner: httpx.Client, locked: UUID) -> None:
     asked = {"ids": [str(locked)]}
     assert owner.request("DELETE", "/api/assets", json=asked).status_code == 204
